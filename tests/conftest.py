@@ -1,0 +1,17 @@
+"""Eight virtual devices, strict numerics, shapes checked at run time: for every test."""
+
+import os
+import pathlib
+
+import jax
+from jaxtyping import install_import_hook
+
+jax.config.update("jax_platforms", "cpu")
+jax.config.update("jax_num_cpu_devices", 8)
+jax.config.update("jax_numpy_rank_promotion", "raise")
+CACHE = pathlib.Path(__file__).parents[1] / ".cache" / "jax"
+jax.config.update("jax_compilation_cache_dir", os.environ.get("CNN_TEST_CACHE", str(CACHE)))
+jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
+
+# Before any module of cnn is imported: the hook rewrites their signatures.
+install_import_hook("cnn", "beartype.beartype")
