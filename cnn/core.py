@@ -74,8 +74,8 @@ class Task(Generic[S]):
 
     Attributes:
         init: (key, batch) -> the state before the first step.
-        step: (state, batch, key) -> the next state and the metrics of the batch. `metrics["loss"]` is
-            a `Mean`; where it is not finite, the loop stops.
+        step: (state, batch, key) -> the next state and the metrics of the batch.
+            `metrics["loss"]` is a `Mean`; where it is not finite, the loop stops.
         evaluate: (state, batch) -> the metrics of the batch, padded examples left out.
         predict: (state, batch) -> outputs, a pytree of arrays with the example axis first.
     """
