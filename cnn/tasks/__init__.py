@@ -1,0 +1,1 @@
+"""Tasks: one file a problem, each with a `make` that returns a `cnn.core.Task`."""

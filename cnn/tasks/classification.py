@@ -1,0 +1,102 @@
+"""Classification of images into one of a number of classes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+from flax import linen as nn
+from jaxtyping import Array, Float, Int
+
+from cnn.core import Batch, Key, Mean, Metrics, ModelState, Params, Task, TrainState, descend
+from cnn.errors import UserError
+
+
+def make(
+    model: nn.Module,
+    tx: optax.GradientTransformation,
+    *,
+    label_smoothing: float,
+    top_k: int,
+    accumulate_steps: int,
+) -> Task[TrainState]:
+    """Cross-entropy classification.
+
+    The batch has `image` [batch, height, width, channels], `label` [batch] and `weight` [batch];
+    `predict` reads only the images and gives `logits` and `probabilities` [batch, classes].
+
+    Args:
+        model: Images to logits, with the keyword `train`.
+        tx: The optimizer.
+        label_smoothing: Share of the target spread evenly over all classes (Szegedy et al. 2016,
+            section 7), in [0, 1). The evaluation's loss is without it.
+        top_k: The metric `top{k}_accuracy` is added; 0 means none.
+        accumulate_steps: Parts of the batch whose gradients are averaged one after another.
+
+    Raises:
+        UserError: For a smoothing outside [0, 1).
+    """
+    if not 0.0 <= label_smoothing < 1.0:
+        raise UserError(f"task.label_smoothing must be in [0, 1), got {label_smoothing}")
+
+    def measure(
+        logits: Float[Array, "batch classes"],
+        labels: Int[Array, " batch"],
+        weight: Float[Array, " batch"],
+        losses: Float[Array, " batch"],
+    ) -> Metrics:
+        correct = jnp.argmax(logits, axis=-1) == labels
+        metrics = {"loss": Mean.of(losses, weight), "accuracy": Mean.of(correct, weight)}
+        if top_k:
+            _, best = jax.lax.top_k(logits, min(top_k, logits.shape[-1]))
+            in_top = jnp.any(best == labels[:, None], axis=-1)
+            metrics[f"top{top_k}_accuracy"] = Mean.of(in_top, weight)
+        return metrics
+
+    def loss_fn(
+        params: Params, model_state: ModelState, batch: Batch, key: Key
+    ) -> tuple[Float[Array, ""], tuple[ModelState, Metrics]]:
+        logits, model_state = forward_train(model, params, model_state, batch["image"], key)
+        targets = jax.nn.one_hot(batch["label"], logits.shape[-1])
+        losses = optax.softmax_cross_entropy(logits, optax.smooth_labels(targets, label_smoothing))
+        metrics = measure(logits, batch["label"], batch["weight"], losses)
+        return metrics["loss"].compute(), (model_state, metrics)
+
+    def init(key: Key, batch: Batch) -> TrainState:
+        variables = model.init({"params": key}, batch["image"][:1], train=False)
+        model_state = {name: value for name, value in variables.items() if name != "params"}
+        params = variables["params"]
+        return TrainState(jnp.zeros((), jnp.int32), params, model_state, tx.init(params))
+
+    def forward(state: TrainState, batch: Batch) -> Float[Array, "batch classes"]:
+        return model.apply(
+            {"params": state.params, **state.model_state}, batch["image"], train=False
+        )  # type: ignore[return-value]
+
+    def evaluate(state: TrainState, batch: Batch) -> Metrics:
+        logits = forward(state, batch)
+        losses = optax.softmax_cross_entropy_with_integer_labels(logits, batch["label"])
+        return measure(logits, batch["label"], batch["weight"], losses)
+
+    def predict(state: TrainState, batch: Batch) -> Mapping[str, Float[Array, "batch classes"]]:
+        logits = forward(state, batch)
+        return {"logits": logits, "probabilities": jax.nn.softmax(logits)}
+
+    step = descend(loss_fn, tx, accumulate_steps=accumulate_steps)
+    return Task(init, step, evaluate, predict)
+
+
+def forward_train(
+    model: nn.Module, params: Params, model_state: ModelState, images: Any, key: Key
+) -> tuple[Float[Array, "batch classes"], ModelState]:
+    """Logits in training mode and the model state after the batch; `key` draws the dropout."""
+    return model.apply(  # type: ignore[return-value]
+        {"params": params, **model_state},
+        images,
+        train=True,
+        mutable=list(model_state),
+        rngs={"dropout": key},
+    )
