@@ -1,0 +1,81 @@
+"""What every data set looks like: a random-access sequence of uint8 images with labels."""
+
+from __future__ import annotations
+
+from typing import NamedTuple, Protocol, TypedDict, runtime_checkable
+
+import numpy as np
+from jaxtyping import Integer, UInt8
+
+
+class Example(TypedDict):
+    """One picture: rows from the top, and the number of its class.
+
+    The image has 1 (gray), 3 (RGB) or any other number of channels, in [0, 255]; it may be
+    read-only, so a transform makes a new array.
+    """
+
+    image: UInt8[np.ndarray, "height width channels"]
+    label: int
+
+
+class SourceInfo(NamedTuple):
+    """What is known of a source without reading an image.
+
+    Attributes:
+        name: For messages and reports, for instance "mnist5k train".
+        class_names: By label: `class_names[example["label"]]`.
+    """
+
+    name: str
+    class_names: tuple[str, ...]
+
+
+@runtime_checkable
+class Source(Protocol):
+    """A sequence of examples; `source[i]` is the same example whenever it is read.
+
+    Reading is safe from several threads. An image that cannot be read raises `UserError`.
+    """
+
+    @property
+    def info(self) -> SourceInfo:
+        """Name and classes."""
+        ...
+
+    def __len__(self) -> int:
+        """Number of examples."""
+        ...
+
+    def __getitem__(self, index: int, /) -> Example:
+        """The example at `index`, in [0, len)."""
+        ...
+
+
+class Sources(NamedTuple):
+    """The two splits of a data set; both know the same classes."""
+
+    train: Source
+    eval: Source
+
+
+class ArraySource:
+    """Examples that lie in memory."""
+
+    def __init__(
+        self,
+        images: UInt8[np.ndarray, "examples height width channels"],
+        labels: Integer[np.ndarray, " examples"],
+        info: SourceInfo,
+    ) -> None:
+        images = images.view()
+        images.flags.writeable = False
+        self._images = images
+        self._labels = labels
+        self.info = info
+
+    def __len__(self) -> int:
+        return len(self._images)
+
+    def __getitem__(self, index: int, /) -> Example:
+        return {"image": self._images[index], "label": int(self._labels[index])}
