@@ -100,7 +100,7 @@ def check_batch_size(batch_size: int, num_devices: int) -> None:
         )
 
 
-def mesh_strategy(devices: Sequence[jax.Device]) -> Strategy:
+def mesh_strategy(devices: Sequence[Any]) -> Strategy:
     """`jit` with shardings over a mesh of the devices."""
     mesh = Mesh(
         np.asarray(devices).reshape(-1, 1, 1),
@@ -138,7 +138,7 @@ def mesh_strategy(devices: Sequence[jax.Device]) -> Strategy:
     )
 
 
-def pmap_strategy(devices: Sequence[jax.Device]) -> Strategy:
+def pmap_strategy(devices: Sequence[Any]) -> Strategy:
     """One replica a device, with explicit averages over `AXIS`."""
     count = len(devices)
     by_replica = NamedSharding(
