@@ -1,0 +1,23 @@
+"""Layers that three or more families use, one kind a file, and what a family's file exports.
+
+Normalisation over channels, dense layers and dropout are linen's own.
+"""
+
+from cnn.nn.activation import activation
+from cnn.nn.batch_norm import BatchNorm
+from cnn.nn.conv import Conv
+from cnn.nn.drop_path import DropPath, rising_rates
+from cnn.nn.family import Features, Source, choose
+from cnn.nn.linear_head import LinearHead
+
+__all__ = [
+    "BatchNorm",
+    "Conv",
+    "DropPath",
+    "Features",
+    "LinearHead",
+    "Source",
+    "activation",
+    "choose",
+    "rising_rates",
+]
