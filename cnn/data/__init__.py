@@ -1,17 +1,24 @@
 """Data: sources of examples, decoding, augmentation, and the pipeline that makes batches."""
 
+from cnn.data.augment import make_augment
 from cnn.data.contract import ArraySource, Example, Source, SourceInfo, Sources
+from cnn.data.decode import read_image
 from cnn.data.pipeline import eval_batches, steps_per_epoch, train_batches
 from cnn.data.sources import open_sources
+from cnn.data.transforms import Preprocess, make_preprocess
 
 __all__ = [
     "ArraySource",
     "Example",
+    "Preprocess",
     "Source",
     "SourceInfo",
     "Sources",
     "eval_batches",
+    "make_augment",
+    "make_preprocess",
     "open_sources",
+    "read_image",
     "steps_per_epoch",
     "train_batches",
 ]

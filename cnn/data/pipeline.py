@@ -92,10 +92,11 @@ def train_batches(
     def load(step: int) -> HostBatch:
         epoch, batch = divmod(step, steps)
         positions = range(batch * batch_size, (batch + 1) * batch_size)[part]
+        indices, generator_at = order(epoch), _generator_at(seed, epoch)
         images, labels = [], []
         for position in positions:
-            example = source[int(order(epoch)[position])]
-            images.append(augment(example["image"], _generator(seed, epoch, position)))
+            example = source[int(indices[position])]
+            images.append(augment(example["image"], generator_at(position)))
             labels.append(example["label"])
         return _batch(images, labels, len(images))
 
@@ -156,12 +157,19 @@ def _key(seed: int, stream: int) -> np.ndarray:
     return np.array([seed, stream], np.uint64)
 
 
-def _generator(seed: int, epoch: int, position: int) -> np.random.Generator:
-    # Each position owns 2**192 words of the stream of its (seed, epoch).
-    counter = np.array([0, 0, 0, position], np.uint64)
-    return np.random.Generator(
-        np.random.Philox(counter=counter, key=_key(seed, _AUGMENT_STREAM | epoch))
-    )
+def _generator_at(seed: int, epoch: int) -> Callable[[int], np.random.Generator]:
+    """Position in the epoch -> its generator, which lasts until the next is asked for."""
+    bits = np.random.Philox(key=_key(seed, _AUGMENT_STREAM | epoch))
+    generator = np.random.Generator(bits)
+    start = bits.state
+
+    def at(position: int) -> np.random.Generator:
+        # Each position owns 2**192 blocks of the stream. Going there takes 1 us, a new one 8.
+        start["state"]["counter"][3] = position
+        bits.state = start
+        return generator
+
+    return at
 
 
 def _batch(images: list[Any], labels: list[int], size: int) -> HostBatch:
