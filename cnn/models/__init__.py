@@ -52,6 +52,28 @@ _NAMES = {
         "resnet110_cifar",
         "resnet_test",
     ),
+    "convnext": (
+        "convnext_atto",
+        "convnext_femto",
+        "convnext_pico",
+        "convnext_nano",
+        "convnext_tiny",
+        "convnext_small",
+        "convnext_base",
+        "convnext_large",
+        "convnext_test",
+    ),
+    "vit": (
+        "vit_ti_16",
+        "vit_s_16",
+        "vit_s_32",
+        "vit_b_16",
+        "vit_b_32",
+        "vit_l_16",
+        "vit_l_32",
+        "vit_h_14",
+        "vit_test",
+    ),
 }
 _FAMILIES = {name: family for family, members in _NAMES.items() for name in members}
 

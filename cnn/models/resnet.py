@@ -181,7 +181,7 @@ class Backbone(linen.Module):
         """The features."""
         x, stride, maps = self._stem(images, train=train)
         rates = iter(nn.rising_rates(self.drop_path_rate, sum(self.depths)))
-        for stage, (depth, width) in enumerate(zip(self.depths, self.widths, strict=True)):
+        for stage, depth, width in nn.stages(self.depths, self.widths):
             for index in range(depth):
                 down = 2 if stage > 0 and index == 0 else 1
                 x = Block(

@@ -1,13 +1,14 @@
 """Layers that three or more families use, one kind a file, and what a family's file exports.
 
-Normalisation over channels, dense layers and dropout are linen's own.
+Dense layers and dropout are linen's own.
 """
 
 from cnn.nn.activation import activation
 from cnn.nn.batch_norm import BatchNorm
 from cnn.nn.conv import Conv
 from cnn.nn.drop_path import DropPath, rising_rates
-from cnn.nn.family import Features, Source, choose
+from cnn.nn.family import Features, Source, choose, stages
+from cnn.nn.layer_norm import LayerNorm
 from cnn.nn.linear_head import LinearHead
 
 __all__ = [
@@ -15,9 +16,11 @@ __all__ = [
     "Conv",
     "DropPath",
     "Features",
+    "LayerNorm",
     "LinearHead",
     "Source",
     "activation",
     "choose",
     "rising_rates",
+    "stages",
 ]

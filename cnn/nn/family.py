@@ -1,6 +1,6 @@
 """What a family's file exports besides its layers: features of images, and where it comes from."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple, TypeVar
 
 from jaxtyping import Array, Float
@@ -38,6 +38,20 @@ class Source(NamedTuple):
     image_size: int = 224
     channels: int = 3
     num_classes: int = 1000
+
+
+def stages(depths: Sequence[int], widths: Sequence[int]) -> list[tuple[int, int, int]]:
+    """(index, depth, width) of each stage.
+
+    Raises:
+        UserError: If there are not as many depths as widths.
+    """
+    if len(depths) != len(widths):
+        raise errors.UserError(
+            f"depths {tuple(depths)} and widths {tuple(widths)} are of different numbers of stages;"
+            " override both"
+        )
+    return [(index, *pair) for index, pair in enumerate(zip(depths, widths, strict=True))]
 
 
 def choose(kind: str, name: str, table: Mapping[str, T]) -> T:
