@@ -80,7 +80,12 @@ class Checkpoints:
         )
         try:
             self._directory.mkdir(parents=True, exist_ok=True)
-            self._manager = ocp.CheckpointManager(self._directory, options=options)
+            # Named handlers, or a reopened manager could not describe what it holds.
+            self._manager = ocp.CheckpointManager(
+                self._directory,
+                options=options,
+                item_handlers={_ITEM: ocp.StandardCheckpointHandler()},
+            )
         except OSError as error:
             raise _unwritable(self._directory, error) from error
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Mapping
-from typing import Any, Generic, NamedTuple, Protocol, TypeVar
+from typing import Any, Generic, NamedTuple, Protocol, TypeVar, runtime_checkable
 
 import jax
 import jax.numpy as jnp
@@ -86,6 +86,7 @@ class Task(Generic[S]):
     predict: Callable[[S, Batch], PyTree]
 
 
+@runtime_checkable
 class LossFn(Protocol):
     """The loss of a supervised task: a mean over the batch, and what comes with it."""
 

@@ -9,7 +9,7 @@ An update is written out once, for every optimizer, in the order of `make_optimi
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
 import jax
@@ -28,7 +28,7 @@ def make_schedule(
     name: str,
     warmup_epochs: float,
     end_factor: float,
-    decay_epochs: tuple[float, ...],
+    decay_epochs: Sequence[float],
     decay_rate: float,
 ) -> optax.Schedule:
     """The factor on the learning rate at each step, in [0, 1].

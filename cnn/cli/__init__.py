@@ -1,0 +1,1 @@
+"""The commands: one file each, flags turned into one call. Heavy imports wait for the call."""

@@ -1,0 +1,232 @@
+"""What a run's directory holds beside checkpoints and metrics: written, read, compared."""
+
+from __future__ import annotations
+
+import json
+import os
+import pathlib
+import platform
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from cnn.errors import UserError
+from cnn.report import files
+
+if TYPE_CHECKING:
+    from cnn.experiment import DataFacts, Experiment
+
+CONFIG = "config.json"
+ENVIRONMENT = "environment.json"
+DATASET = "dataset.json"
+# How a run is carried out may change when it goes on; what is trained may not.
+MAY_CHANGE = ("train", "checkpoint", "parallel", "evaluation")
+PACKAGES = ("cnn", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "numpy")
+
+
+def start_jax() -> None:
+    """Keeps compiled programs between runs, unless JAX was told where, or not to."""
+    import jax
+
+    if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
+        cache = pathlib.Path(os.environ.get("XDG_CACHE_HOME", pathlib.Path.home() / ".cache"))
+        jax.config.update("jax_compilation_cache_dir", str(cache / "cnn" / "jax"))
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.3)
+
+
+def check_writable(directory: pathlib.Path) -> None:
+    """Makes the directory; a UserError where that, or writing into it, is impossible."""
+    probe = directory / f".write-{os.getpid()}"
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        probe.write_bytes(b"x" * 4096)
+        probe.unlink()
+    except OSError as error:
+        raise UserError(f"cannot write to --workdir={directory}: {error.strerror}") from error
+
+
+def check_same_config(directory: pathlib.Path, experiment: Experiment) -> None:
+    """Refuses to go on with a run of another config.
+
+    Raises:
+        UserError: With the first arrays that differ where the checkpoint is of another model, else
+            with the first keys that differ.
+    """
+    before = files.read_json(directory / CONFIG)
+    if before is None:
+        return
+    old, new = _flat(before), _flat(experiment.config)
+    differ = [
+        key
+        for key in sorted(old.keys() | new.keys())
+        if key.split(".")[0] not in MAY_CHANGE and old.get(key) != new.get(key)
+    ]
+    if not differ or not (directory / "checkpoints").is_dir():
+        return
+    if any(key.startswith(("model.", "optimizer.name", "ema.")) for key in differ):
+        _check_same_arrays(directory, experiment)
+    shown = "; ".join(f"{key} was {old.get(key)!r}, is {new.get(key)!r}" for key in differ[:3])
+    raise UserError(
+        f"{directory} holds a run of another config ({len(differ)} keys differ, first {shown}); "
+        "use another --workdir"
+    )
+
+
+def _check_same_arrays(directory: pathlib.Path, experiment: Experiment) -> None:
+    from cnn import train
+
+    carry = train.blank_carry(experiment)
+    with train.open_checkpoints(experiment, directory, lambda _: None) as checkpoints:
+        train.restore(experiment, checkpoints, carry)
+
+
+def _flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in tree.items():
+        if isinstance(value, Mapping):
+            flat.update(_flat(value, f"{prefix}{key}."))
+        else:
+            flat[prefix + key] = value
+    return flat
+
+
+def record(directory: pathlib.Path, experiment: Experiment) -> None:
+    """Writes config, environment and what the model knows of its data.
+
+    A run that goes on keeps its first environment and adds the new one under `resumed`.
+    """
+    _write(directory / CONFIG, experiment.config)
+    facts = experiment.facts._asdict()
+    _write(directory / DATASET, {**facts, "class_names": list(facts["class_names"])})
+    now = environment(experiment)
+    first = files.read_json(directory / ENVIRONMENT)
+    if first is not None:
+        now = {**first, "resumed": [*first.get("resumed", []), now]}
+    _write(directory / ENVIRONMENT, now)
+
+
+def environment(experiment: Experiment) -> dict[str, Any]:
+    """Versions, devices, commit and command line: what it takes to run this again."""
+    from importlib import metadata
+
+    import jax
+
+    devices = jax.devices()[: experiment.strategy.num_devices]
+    return {
+        "command": [pathlib.Path(sys.argv[0]).name, *sys.argv[1:]],
+        "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+        **_commit(),
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "cpus": os.cpu_count(),
+        "devices": [f"{device.platform}:{device.id} {device.device_kind}" for device in devices],
+        "processes": jax.process_count(),
+        "versions": {name: metadata.version(name) for name in PACKAGES},
+    }
+
+
+def _commit() -> dict[str, Any]:
+    def git(*words: str) -> str | None:
+        root = pathlib.Path(__file__).parents[2]
+        try:
+            result = subprocess.run(
+                ["git", "-C", str(root), *words], capture_output=True, text=True, timeout=10
+            )
+        except (OSError, subprocess.TimeoutExpired):
+            return None
+        return result.stdout.strip() if result.returncode == 0 else None
+
+    commit = git("rev-parse", "HEAD")
+    return {"commit": commit, "dirty": None if commit is None else bool(git("status", "-s"))}
+
+
+def headline(experiment: Experiment) -> str:
+    """One line on what is about to be trained, on what."""
+    import jax
+
+    config, strategy = experiment.config, experiment.strategy
+    device = jax.devices()[0].device_kind
+    return (
+        f"{config['model']['name']} on {experiment.facts.num_train:,} images of "
+        f"{len(experiment.facts.class_names)} classes, {experiment.loop.num_steps:,} steps of "
+        f"{config['loader']['batch_size']}, {strategy.name} over {strategy.num_devices} {device}"
+    )
+
+
+def is_finished(directory: pathlib.Path, step: int) -> bool:
+    """Whether the model after this step has been examined and reported."""
+    evaluation = files.read_json(directory / "evaluation.json")
+    return (
+        evaluation is not None
+        and evaluation["step"] == step
+        and (directory / "report.html").exists()
+    )
+
+
+def read(directory: pathlib.Path) -> tuple[dict[str, Any], DataFacts]:
+    """Config and data facts of a run. Raises a UserError where the directory holds none."""
+    from cnn.experiment import DataFacts
+
+    config = files.read_json(directory / CONFIG)
+    facts = files.read_json(directory / DATASET)
+    if config is None or facts is None:
+        raise UserError(
+            f"{directory} holds no run (no {CONFIG}); make one with cnn train --workdir={directory}"
+        )
+    return config, DataFacts(tuple(facts["class_names"]), facts["num_train"], facts["num_eval"])
+
+
+def for_reading(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The config to evaluate or predict with on this machine, whatever it was trained on.
+
+    One device, a batch that any device count shares: the numbers are the same.
+    """
+    return {**config, "parallel": {"strategy": "mesh", "num_devices": 1}}
+
+
+def restore(
+    directory: pathlib.Path, experiment: Experiment, step: int | None, best: bool
+) -> tuple[int, Any]:
+    """(step, state) of the latest checkpoint, of `step`, or of the best.
+
+    Raises:
+        UserError: If there is no such checkpoint.
+    """
+    from cnn import train
+
+    carry = train.blank_carry(experiment)
+    with train.open_checkpoints(experiment, directory, lambda text: print(text)) as checkpoints:
+        if best:
+            step = checkpoints.best_step()
+            if step is None:
+                raise UserError(
+                    f"no checkpoint in {directory} was measured by checkpoint.best_metric="
+                    f"{experiment.config['checkpoint']['best_metric']}"
+                )
+        found, carry = train.restore(experiment, checkpoints, carry, step)
+    if not found:
+        raise UserError(f"no checkpoint in {directory} yet; train longer")
+    return found, carry.state
+
+
+def examine(directory: pathlib.Path, experiment: Experiment, state: Any, step: int) -> int:
+    """Evaluates on the whole split, prints the numbers, writes the report; returns 0."""
+    from cnn.report import evaluation as evaluations
+    from cnn.report.html import write_report
+
+    result = experiment.examine(state, step)
+    evaluations.save(directory, result)
+    path = write_report(directory, evaluation=result)
+    right = int(result.confusion.trace())
+    print(
+        f"step {step}: accuracy {result.metrics['accuracy']:.4f} ({right:,} of "
+        f"{result.num_examples:,} right)  loss {result.metrics['loss']:.4f}"
+    )
+    print(f"report: {path}")
+    return 0
+
+
+def _write(path: pathlib.Path, content: Any) -> None:
+    files.write_atomically(path, json.dumps(content, indent=2).encode() + b"\n")

@@ -1,0 +1,258 @@
+"""From a config to the parts of a run: data, model, optimizer, task, strategy.
+
+A section of the config is the keyword-only arguments of one function here below; what those need
+besides comes from the run itself and is positional.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Generator, Iterator, Mapping
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from flax import linen as nn
+
+from cnn import checkpoint, data, models, optim, parallel
+from cnn.core import Task
+from cnn.errors import UserError, unknown
+from cnn.evaluators import classification as classification_evaluator
+from cnn.tasks import classification
+
+Config = Mapping[str, Any]
+"""Sections by name, as JSON holds them: dicts, lists, numbers, strings."""
+
+HostBatch = Mapping[str, np.ndarray]
+
+
+class Kind(NamedTuple):
+    """What belongs to a task's name: the task itself, and its examination after training."""
+
+    make: Callable[..., Task[Any]]
+    examine: Callable[..., Any]
+
+
+KINDS = {"classification": Kind(classification.make, classification_evaluator.examine)}
+
+
+class DataFacts(NamedTuple):
+    """What a model must know of its data; kept in the workdir so that `predict` needs no data."""
+
+    class_names: tuple[str, ...]
+    num_train: int
+    num_eval: int
+
+
+class Loop(NamedTuple):
+    """How long to train and when to do what else, all in steps."""
+
+    num_steps: int
+    log_every_steps: int
+    eval_every_steps: int
+    checkpoint_every_steps: int
+
+
+class Experiment(NamedTuple):
+    """The parts of a run; `sources` is None where only predictions are wanted."""
+
+    config: Config
+    facts: DataFacts
+    sources: data.Sources | None
+    strategy: parallel.Strategy
+    task: Task[Any]
+    loop: Loop
+    steps_per_epoch: int
+    learning_rate: Callable[[int], float]
+
+    def train_batches(self, start_step: int) -> Generator[HostBatch, None, None]:
+        """This host's training batches from the one of step `start_step` on, without end."""
+        return call(
+            self.config,
+            "loader",
+            self._sources().train,
+            call(self.config, "augment", self.preprocess()),
+            seed=self.config["seed"],
+            start_step=start_step,
+            host_index=jax.process_index(),
+            host_count=jax.process_count(),
+        )
+
+    def eval_batches(self) -> Iterator[HostBatch]:
+        """This host's evaluation batches: every example once, padding of weight 0."""
+        return data.eval_batches(
+            self._sources().eval,
+            self.preprocess(),
+            # Any size is legal, since padding fills what the devices cannot share.
+            batch_size=self.shared(self.config["evaluation"]["batch_size"]),
+            host_index=jax.process_index(),
+            host_count=jax.process_count(),
+            num_threads=self.config["loader"]["num_threads"],
+        )
+
+    def preprocess(self) -> Callable[[np.ndarray], np.ndarray]:
+        """A picture of any size -> what the model sees of it, outside training."""
+        return call(self.config, "preprocess")
+
+    def shared(self, batch_size: int) -> int:
+        """The next batch size from `batch_size` on that the devices can share."""
+        count = self.strategy.num_devices
+        return -(-batch_size // count) * count
+
+    def blank_batch(self, batch_size: int) -> HostBatch:
+        """A batch of zeros, for its shapes."""
+        section = self.config["preprocess"]
+        size = section["image_size"]
+        return {
+            "image": np.zeros((batch_size, size, size, section["channels"]), np.float32),
+            "label": np.zeros(batch_size, np.int32),
+            "weight": np.ones(batch_size, np.float32),
+        }
+
+    def examine(self, state: Any, step: int) -> Any:
+        """The task's whole-split evaluation: numbers, and examples worth a look."""
+        kind = KINDS[self.config["task"]["name"]]
+        predict = self.strategy.predict(self.task.predict)
+
+        def outputs(batch: HostBatch) -> Mapping[str, np.ndarray]:
+            return self.strategy.fetch_examples(predict(state, self.strategy.put(batch)))
+
+        return kind.examine(
+            outputs, self.eval_batches(), self._sources().eval, self.facts.class_names, step
+        )
+
+    def _sources(self) -> data.Sources:
+        if self.sources is None:
+            raise ValueError("this experiment was built without its data")
+        return self.sources
+
+
+def build(config: Config) -> Experiment:
+    """All parts of a run. Raises UserErrors for whatever a user can have got wrong."""
+    sources = call(config, "data")
+    facts = DataFacts(tuple(sources.train.info.class_names), len(sources.train), len(sources.eval))
+    return build_without_data(config, facts)._replace(sources=sources)
+
+
+def build_without_data(config: Config, facts: DataFacts) -> Experiment:
+    """The parts that need no example: enough to restore a checkpoint and to predict."""
+    strategy = call(config, "parallel")
+    batch_size = config["loader"]["batch_size"]
+    parallel.check_batch_size(batch_size, strategy.num_devices)
+    steps_per_epoch = data.steps_per_epoch(facts.num_train, batch_size)
+    loop = call(config, "train", steps_per_epoch)
+    schedule = call(config, "schedule", loop.num_steps, steps_per_epoch)
+    model = call(config, "model", num_classes=len(facts.class_names), axis_name=strategy.axis_name)
+    tx = optax.chain(
+        optim.average_gradients(strategy.axis_name),
+        call(config, "optimizer", schedule, call(config, "regularization")),
+    )
+    parts = config["task"]["accumulate_steps"]
+    if parts < 1 or batch_size % (parts * strategy.num_devices):
+        raise UserError(
+            f"a batch of {batch_size} over {strategy.num_devices} devices cannot be cut into "
+            f"{parts} equal parts (task.accumulate_steps)"
+        )
+    task = call(config, "ema", call(config, "task", model, tx))
+
+    def learning_rate(step: int) -> float:
+        return float(config["optimizer"]["learning_rate"] * schedule(jnp.asarray(step)))
+
+    return Experiment(config, facts, None, strategy, task, loop, steps_per_epoch, learning_rate)
+
+
+def make_loop(
+    steps_per_epoch: int,
+    *,
+    num_epochs: float,
+    num_steps: int,
+    log_every_steps: int,
+    eval_every_steps: int,
+    checkpoint_every_steps: int,
+) -> Loop:
+    """Cadences in steps.
+
+    Args:
+        steps_per_epoch: Of the training data; an epoch drops the rest that fills no batch.
+        num_epochs: Length of the training; read only where `num_steps` is 0.
+        num_steps: Length of the training; 0 means `num_epochs`.
+        log_every_steps: Training metrics are means over so many steps.
+        eval_every_steps: 0 means once an epoch; the last step always evaluates.
+        checkpoint_every_steps: 0 means once an epoch; the last step always saves.
+
+    Raises:
+        UserError: If the training would have no step, or a cadence is negative.
+    """
+    total = num_steps or round(num_epochs * steps_per_epoch)
+    if total < 1:
+        raise UserError(
+            f"nothing to train: train.num_steps is {num_steps}, train.num_epochs {num_epochs}"
+        )
+    if log_every_steps < 1 or min(eval_every_steps, checkpoint_every_steps) < 0:
+        raise UserError(
+            "train.log_every_steps must be at least 1, eval_every_steps and "
+            "checkpoint_every_steps at least 0"
+        )
+    return Loop(
+        total,
+        log_every_steps,
+        eval_every_steps or steps_per_epoch,
+        checkpoint_every_steps or steps_per_epoch,
+    )
+
+
+def _make_task(
+    model: nn.Module, tx: optax.GradientTransformation, *, name: str, **options: Any
+) -> Task[Any]:
+    if name not in KINDS:
+        raise unknown("task", name, KINDS)
+    return KINDS[name].make(model, tx, **options)
+
+
+SECTIONS: dict[str, Callable[..., Any]] = {
+    "data": data.open_sources,
+    "preprocess": data.make_preprocess,
+    "augment": data.make_augment,
+    "loader": data.train_batches,
+    "evaluation": data.eval_batches,
+    "model": models.classifier,
+    "task": _make_task,
+    "optimizer": optim.make_optimizer,
+    "regularization": optim.make_decay,
+    "schedule": optim.make_schedule,
+    "ema": optim.with_ema,
+    "train": make_loop,
+    "checkpoint": checkpoint.Checkpoints,
+    "parallel": parallel.make_strategy,
+}
+"""The function whose keyword-only arguments a section of the config is."""
+
+
+def call(config: Config, section: str, *args: Any, **derived: Any) -> Any:
+    """Calls the function of a section with its values.
+
+    Args:
+        config: The whole config.
+        section: A key of `SECTIONS`.
+        *args: What the function needs besides.
+        **derived: Keyword arguments that come from the run, not from the config.
+
+    Raises:
+        UserError: If the section is not there, or its keys are not those of the function.
+    """
+    if section not in config:
+        raise UserError(f"the config has no section {section!r} (configs/base.py has one)")
+    function = SECTIONS[section]
+    parameters = inspect.signature(function).parameters.values()
+    values = config[section]
+    keywords = {p.name: p for p in parameters if p.kind is p.KEYWORD_ONLY and p.name not in derived}
+    if not any(p.kind is p.VAR_KEYWORD for p in parameters):
+        for key in values:
+            if key not in keywords:
+                raise unknown(f"key of config.{section}", key, keywords)
+    for key, parameter in keywords.items():
+        if parameter.default is parameter.empty and key not in values:
+            raise UserError(f"config.{section} lacks {key!r} (configs/base.py has every key)")
+    return function(*args, **derived, **values)

@@ -1,0 +1,299 @@
+"""The training loop, the same for every task."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import pathlib
+import signal
+import time
+import types
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Int
+
+from cnn.checkpoint import Checkpoints
+from cnn.core import Batch, Key, Metrics, Task, compute, merge
+from cnn.errors import UserError
+from cnn.experiment import Experiment, call
+from cnn.parallel import Strategy
+from cnn.report.console import Console
+from cnn.report.log import MetricLog
+
+CHECKPOINTS = "checkpoints"
+_NEVER = np.iinfo(np.int32).max
+
+
+class Tally(NamedTuple):
+    """What was measured since the last log line, and the first step whose loss was not finite."""
+
+    metrics: Metrics
+    bad_step: Int[Array, ""]
+
+
+class Carry(NamedTuple):
+    """What a checkpoint holds: enough that a resumed run is the unbroken one, bit for bit."""
+
+    state: Any
+    tally: Tally
+
+
+class Outcome(NamedTuple):
+    """How a training ended: its state, laid out; its step; the signal that stopped it, or None."""
+
+    state: Any
+    step: int
+    signal: int | None
+
+
+class Stop:
+    """Whether the run was asked to stop: by Ctrl-C or SIGTERM, the second of which ends at once."""
+
+    def __init__(self) -> None:
+        self.signal: int | None = None
+
+    @contextlib.contextmanager
+    def listening(self) -> Iterator[Stop]:
+        """Takes over both signals for the time of the context."""
+
+        def on_signal(number: int, _: types.FrameType | None) -> None:
+            if self.signal is not None:
+                os._exit(128 + number)
+            self.signal = number
+
+        before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+        for number in before:
+            signal.signal(number, on_signal)
+        try:
+            yield self
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+
+def start(task: Task[Any], strategy: Strategy, key: Key, batch: Mapping[str, Any]) -> Carry:
+    """The state before the first step, and an empty tally, laid out."""
+
+    def init(key: Key, batch: Batch) -> Carry:
+        state = task.init(key, batch)
+        metrics = jax.eval_shape(task.step, state, batch, key)[1]
+        zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), metrics)
+        return Carry(state, Tally(zeros, jnp.asarray(_NEVER, jnp.int32)))
+
+    return strategy.init(init, key, strategy.put(batch))
+
+
+def make_step(task: Task[Any], strategy: Strategy) -> Callable[..., tuple[Any, Tally]]:
+    """(state, tally, batch, key) -> (state, tally) after one step, jitted, the state donated."""
+
+    def step(state: Any, tally: Tally, batch: Batch, key: Key) -> tuple[Any, Tally]:
+        new, metrics = task.step(state, batch, jax.random.fold_in(key, state.step))
+        metrics = strategy.total(metrics)
+        finite = jnp.isfinite(metrics["loss"].compute())
+        bad_step = jnp.where(finite, tally.bad_step, jnp.minimum(tally.bad_step, new.step))
+        return new, Tally(merge(tally.metrics, metrics), bad_step)
+
+    return strategy.step(step)
+
+
+def make_evaluate(experiment: Experiment) -> Callable[[Any], dict[str, float]]:
+    """Laid out state -> metrics of the evaluation split, every example counted once."""
+    task, strategy = experiment.task, experiment.strategy
+    evaluate = strategy.evaluate(lambda state, batch: strategy.total(task.evaluate(state, batch)))
+    add = jax.jit(merge)
+
+    def run(state: Any) -> dict[str, float]:
+        total = None
+        for batch in experiment.eval_batches():
+            metrics = evaluate(state, strategy.put(batch))
+            total = metrics if total is None else add(total, metrics)
+        if total is None:
+            raise UserError("the evaluation split has no examples")
+        return scalars("eval", strategy.fetch(total))
+
+    return run
+
+
+def scalars(prefix: str, metrics: Metrics) -> dict[str, float]:
+    """The values of fetched metrics, by prefixed name."""
+    return {f"{prefix}/{name}": float(value) for name, value in compute(metrics).items()}
+
+
+def restore(
+    experiment: Experiment, checkpoints: Checkpoints, carry: Carry, step: int | None = None
+) -> tuple[int, Carry]:
+    """The checkpoint of `step`, or the newest whole one, laid out; (0, `carry`) if there is none.
+
+    Raises:
+        UserError: As `Checkpoints.restore`.
+    """
+    found = checkpoints.restore(experiment.strategy.abstract(carry), step)
+    if found is None:
+        return 0, carry
+    return found[0], experiment.strategy.unpack(found[1])
+
+
+def open_checkpoints(
+    experiment: Experiment, workdir: pathlib.Path, note: Callable[[str], None]
+) -> Checkpoints:
+    """The checkpoints of the run in `workdir`; `note` is told of broken ones."""
+    return call(experiment.config, "checkpoint", workdir / CHECKPOINTS, note)
+
+
+def blank_carry(experiment: Experiment) -> Carry:
+    """The state before the first step, for the shapes of a checkpoint."""
+    key = jax.random.key(experiment.config["seed"])
+    blank = experiment.blank_batch(experiment.config["loader"]["batch_size"])
+    return start(experiment.task, experiment.strategy, jax.random.split(key)[0], blank)
+
+
+def due(step: int, every_steps: int, num_steps: int) -> bool:
+    """Whether something of this cadence happens after `step`; the last step is always due."""
+    return step % every_steps == 0 or step == num_steps
+
+
+def train(
+    experiment: Experiment,
+    workdir: pathlib.Path,
+    console: Console,
+    *,
+    started: float | None = None,
+) -> Outcome:
+    """Trains from the newest checkpoint in `workdir` to the end, or until a signal.
+
+    Args:
+        experiment: The parts.
+        workdir: Where checkpoints and the metric log are.
+        console: Where progress goes; entered by the caller.
+        started: `time.monotonic` at the start of the program, to report the time to the first step.
+
+    Raises:
+        UserError: If the loss is not finite, data cannot be read, or something cannot be written.
+    """
+    loop, strategy = experiment.loop, experiment.strategy
+    carry = blank_carry(experiment)
+    step_key = jax.random.split(jax.random.key(experiment.config["seed"]))[1]
+    zeros = carry.tally
+    step_fn = make_step(experiment.task, strategy)
+    evaluate = make_evaluate(experiment)
+    with contextlib.ExitStack() as stack:
+        checkpoints = stack.enter_context(open_checkpoints(experiment, workdir, console.note))
+        step, carry = restore(experiment, checkpoints, carry)
+        checkpoints.remove_after(step)
+        if step >= loop.num_steps:
+            return Outcome(carry.state, step, None)
+        if step:
+            console.note(f"resuming after step {step} of {loop.num_steps}")
+        log = stack.enter_context(MetricLog(workdir, resume_step=step))
+        stop = stack.enter_context(Stop().listening())
+        batches = stack.enter_context(contextlib.closing(experiment.train_batches(step)))
+        recorder = _Recorder(experiment, console, log, step)
+        stack.enter_context(jax.transfer_guard("disallow"))
+        state, tally = carry
+        first = step + 1
+        while step < loop.num_steps and stop.signal is None:
+            state, tally = step_fn(state, tally, strategy.put(next(batches)), step_key)
+            step += 1
+            # The line of a step is fetched when the next is under way, so devices never wait.
+            recorder.flush()
+            if step == first:
+                jax.block_until_ready(state)
+                recorder.first_step_done(started)
+            if due(step, loop.log_every_steps, loop.num_steps):
+                recorder.keep(step, tally)
+                tally = zeros
+            measured = None
+            if due(step, loop.eval_every_steps, loop.num_steps):
+                measured = recorder.evaluated(step, evaluate, state)
+            if due(step, loop.checkpoint_every_steps, loop.num_steps) or stop.signal is not None:
+                recorder.save(checkpoints, Carry(state, tally), step, measured)
+        checkpoints.wait()
+    return Outcome(state, step, stop.signal)
+
+
+class _Recorder:
+    """Log lines, evaluations and checkpoints of a run, and the clock that leaves them out."""
+
+    def __init__(self, experiment: Experiment, console: Console, log: MetricLog, step: int) -> None:
+        self._experiment = experiment
+        self._console = console
+        self._log = log
+        self._kept: tuple[int, Tally] | None = None
+        self._timed_step = step
+        self._clock = time.monotonic()
+        self._first_step_seconds = 0.0
+
+    def first_step_done(self, started: float | None) -> None:
+        """Leaves the compilation out of the speed that is reported."""
+        now = time.monotonic()
+        self._first_step_seconds = now - self._clock
+        self._timed_step += 1
+        self._clock = now
+        if started is not None:
+            self._console.note(f"first step after {now - started:.1f} s")
+
+    def keep(self, step: int, tally: Tally) -> None:
+        """Remembers a tally until `flush`."""
+        self._kept = (step, tally)
+
+    def flush(self) -> None:
+        """Writes the line that was kept. Raises a UserError where a loss was not finite."""
+        if self._kept is None:
+            return
+        (step, tally), self._kept = self._kept, None
+        fetched = self._check(tally)
+        seconds = time.monotonic() - self._clock
+        timing = {"seconds": seconds + self._first_step_seconds}
+        batch_size = self._experiment.config["loader"]["batch_size"]
+        speed = (step - self._timed_step) * batch_size / seconds
+        if step > self._timed_step:
+            timing["images_per_second"] = speed
+        values = scalars("train", fetched.metrics)
+        with jax.transfer_guard("allow"):
+            values["train/learning_rate"] = self._experiment.learning_rate(step - 1)
+        values["epoch"] = step / self._experiment.steps_per_epoch
+        self._log.write(step, values, timing=timing)
+        shown = {name: values[name] for name in ("train/loss", "train/accuracy") if name in values}
+        self._console.update(step, shown, speed)
+        self._timed_step, self._clock, self._first_step_seconds = step, time.monotonic(), 0.0
+
+    def evaluated(
+        self, step: int, evaluate: Callable[[Any], dict[str, float]], state: Any
+    ) -> dict[str, float]:
+        """Evaluates, writes the line and returns the values."""
+        self.flush()
+        began = time.monotonic()
+        values = evaluate(state)
+        self._log.write(step, values, timing={"eval_seconds": time.monotonic() - began})
+        text = "  ".join(f"{name} {value:.4f}" for name, value in values.items())
+        self._console.note(f"step {step}  {text}")
+        self._clock += time.monotonic() - began
+        return values
+
+    def save(
+        self,
+        checkpoints: Checkpoints,
+        carry: Carry,
+        step: int,
+        measured: Mapping[str, float] | None,
+    ) -> None:
+        """Saves a checkpoint, whose lines are in the log before and whose loss was finite."""
+        self.flush()
+        began = time.monotonic()
+        self._check(carry.tally)
+        checkpoints.save(step, self._experiment.strategy.pack(carry), measured)
+        self._clock += time.monotonic() - began
+
+    def _check(self, tally: Tally) -> Tally:
+        fetched = self._experiment.strategy.fetch(tally)
+        if fetched.bad_step != _NEVER:
+            raise UserError(
+                f"the loss of step {fetched.bad_step} is not finite; lower the learning rate "
+                "(optimizer.learning_rate), warm up longer (schedule.warmup_epochs) or clip "
+                "gradients (optimizer.clip_norm). The checkpoints before it are as they were"
+            )
+        return fetched

@@ -1,0 +1,122 @@
+"""Every knob of every section, with a default. An experiment starts from here and changes a few.
+
+A section is the keyword arguments of one function (named behind it); what a value means stands in
+that function's docstring.
+"""
+
+from typing import Any
+
+from ml_collections import ConfigDict
+
+
+def get_config() -> Any:
+    """All sections with their defaults, locked: a key that is not here is an error."""
+    config: Any = ConfigDict()
+    config.seed = 0
+
+    # cnn.data.open_sources
+    config.data = ConfigDict(
+        {
+            "source": "mnist5k",
+            "root": "",
+            "name": "",
+            "train_split": "",
+            "eval_split": "",
+            "eval_fraction": 0.2,
+            "cache_mb": 1024,
+        }
+    )
+    # cnn.data.make_preprocess
+    config.preprocess = ConfigDict(
+        {
+            "image_size": 224,
+            "channels": 3,
+            "mean": (0.485, 0.456, 0.406),
+            "std": (0.229, 0.224, 0.225),
+            "resize": "shorter",
+            "crop_fraction": 0.875,
+            "interpolation": "bilinear",
+        }
+    )
+    # cnn.data.make_augment
+    config.augment = ConfigDict(
+        {
+            "crop_area_min": 0.0,
+            "crop_ratio_max": 4 / 3,
+            "flip_rate": 0.0,
+            "pad_px": 0,
+            "rotate_degrees": 0.0,
+            "shift_fraction": 0.0,
+            "scale_fraction": 0.0,
+        }
+    )
+    # cnn.data.train_batches
+    config.loader = ConfigDict({"batch_size": 128, "num_threads": 1})
+    # cnn.data.eval_batches
+    config.evaluation = ConfigDict({"batch_size": 256})
+
+    # cnn.models.classifier; an experiment may add fields of its model
+    config.model = ConfigDict({"name": "resnet50", "dtype": "float32"})
+    # cnn.tasks.classification.make
+    config.task = ConfigDict(
+        {"name": "classification", "label_smoothing": 0.0, "top_k": 0, "accumulate_steps": 1}
+    )
+
+    # cnn.optim.make_optimizer; of the options only those of `name` are read
+    config.optimizer = ConfigDict(
+        {
+            "name": "sgd",
+            "learning_rate": 0.1,
+            "clip_norm": 0.0,
+            "options": {
+                "adafactor": {
+                    "decay_rate": 0.8,
+                    "clipping_threshold": 1.0,
+                    "min_dim_size_to_factor": 128,
+                },
+                "adagrad": {"initial_accumulator_value": 0.1, "eps": 1e-7},
+                "adam": {"b1": 0.9, "b2": 0.999, "eps": 1e-8},
+                "adamw": {"b1": 0.9, "b2": 0.999, "eps": 1e-8},
+                "lamb": {"b1": 0.9, "b2": 0.999, "eps": 1e-6},
+                "lion": {"b1": 0.9, "b2": 0.99},
+                "muon": {"beta": 0.95, "ns_steps": 5, "b1": 0.9, "b2": 0.999},
+                "nadam": {"b1": 0.9, "b2": 0.999, "eps": 1e-8},
+                "rmsprop": {"decay": 0.9, "eps": 1e-8, "momentum": 0.0},
+                "sgd": {"momentum": 0.9, "nesterov": False},
+            },
+        }
+    )
+    # cnn.optim.make_decay
+    config.regularization = ConfigDict(
+        {"weight_decay": 0.0, "l2": 0.0, "l1": 0.0, "apply_to": "kernels"}
+    )
+    # cnn.optim.make_schedule
+    config.schedule = ConfigDict(
+        {
+            "name": "cosine",
+            "warmup_epochs": 0.0,
+            "end_factor": 0.0,
+            "decay_epochs": (30.0, 60.0, 80.0),
+            "decay_rate": 0.1,
+        }
+    )
+    # cnn.optim.with_ema
+    config.ema = ConfigDict({"decay": 0.0, "evaluate": True})
+
+    # cnn.experiment.make_loop
+    config.train = ConfigDict(
+        {
+            "num_epochs": 90.0,
+            "num_steps": 0,
+            "log_every_steps": 50,
+            "eval_every_steps": 0,
+            "checkpoint_every_steps": 0,
+        }
+    )
+    # cnn.checkpoint.Checkpoints
+    config.checkpoint = ConfigDict(
+        {"keep_last": 2, "keep_best": 1, "best_metric": "eval/accuracy", "best_mode": "max"}
+    )
+    # cnn.parallel.make_strategy; 0 devices means all
+    config.parallel = ConfigDict({"strategy": "mesh", "num_devices": 0})
+    return config.lock()

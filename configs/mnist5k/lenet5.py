@@ -1,0 +1,18 @@
+"""LeNet-5 on 4,000 real digits: the demo.
+
+    cnn train --config=configs/mnist5k/lenet5.py --workdir=runs/lenet5
+
+Expected: not run yet.
+"""
+
+from typing import Any
+
+from configs.mnist5k import digits
+
+
+def get_config(arg: str = "") -> Any:
+    """LeNet-5 (LeCun et al. 1998) as it is usually built today; takes no argument."""
+    del arg
+    config = digits.get_config()
+    config.model.name = "lenet5"
+    return config
