@@ -30,6 +30,7 @@ __all__ = [
     "families",
     "family_of",
     "names",
+    "source",
 ]
 
 _NAMES = {
@@ -188,6 +189,15 @@ def family_of(name: str) -> str:
     return nn.choose("model", name, _FAMILIES)
 
 
+def source(name: str) -> Source:
+    """Where the network of that name comes from.
+
+    Raises:
+        UserError: If there is no such network.
+    """
+    return _module(name).source(name)
+
+
 def describe(name: str) -> ModelInfo:
     """Facts of the network of that name, without computing anything.
 
@@ -195,16 +205,16 @@ def describe(name: str) -> ModelInfo:
         UserError: If there is no such network.
     """
     family = family_of(name)
-    source: Source = _module(name).source(name)
-    shape = (1, source.image_size, source.image_size, source.channels)
-    model = classifier(name, num_classes=source.num_classes)
+    facts = source(name)
+    shape = (1, facts.image_size, facts.image_size, facts.channels)
+    model = classifier(name, num_classes=facts.num_classes)
     variables = jax.eval_shape(
         lambda key, images: model.init({"params": key}, images, train=False),
         jax.random.key(0),
         jax.ShapeDtypeStruct(shape, jnp.float32),
     )
     parameters = sum(leaf.size for leaf in jax.tree.leaves(variables["params"]))
-    return ModelInfo(name, family, parameters, **source._asdict())
+    return ModelInfo(name, family, parameters, **facts._asdict())
 
 
 def _module(name: str) -> ModuleType:

@@ -1,0 +1,199 @@
+"""How arrays of torch and ours differ: what every family's conversion is made of.
+
+A family says only how the *names* go: path of ours -> name in torch. All else follows from the
+shapes of our network: kernels are transposed, arrays of ours that go to one name are one fused
+tensor, and no tensor may be missing or left over.
+"""
+
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from jaxtyping import Shaped
+
+from cnn.errors import UserError
+
+Path = tuple[str, ...]
+"""Keys down to an array, `params` or `batch_stats` first."""
+
+Tensor = Shaped[np.ndarray, "..."]
+StateDict = Mapping[str, Tensor]
+
+_LEAVES = {
+    "kernel": "weight",
+    "scale": "weight",
+    "bias": "bias",
+    "mean": "running_mean",
+    "var": "running_var",
+}
+"""What torch calls the arrays of a layer."""
+
+_DIGITS = re.compile(r"\d+")
+_COUNTER = "num_batches_tracked"
+
+
+class Target(NamedTuple):
+    """Where an array of ours goes.
+
+    Attributes:
+        name: Of the tensor. Arrays that go to the same one are parts of it, in order, along its
+            first axis.
+        trailing: Axes of size 1 that torch has at the end and we do not.
+    """
+
+    name: str
+    trailing: int = 0
+
+
+Layout = Callable[[Path], Target]
+"""One library's names for the arrays of a family, by their paths without the collection."""
+
+
+class Part(NamedTuple):
+    """One tensor of torch and the arrays of ours that it is made of."""
+
+    name: str
+    trailing: int
+    paths: tuple[Path, ...]
+
+
+def layout_of(
+    names: Mapping[str, str | Callable[..., str]], *, trailing: Mapping[str, int] | None = None
+) -> Layout:
+    """The layout that a table of names makes.
+
+    Args:
+        names: By layer, its path with "/" between keys and without the numbers in them: the
+            beginning of the name in torch, up to the name of the array (`weight`, `bias`, ...);
+            or a function of the numbers that gives it. An array without a layer stands by its own
+            path and whole name.
+        trailing: By array, its path as above: axes of size 1 that torch has at the end.
+    """
+
+    def layout(path: Path) -> Target:
+        layer, leaf = "/".join(path[:-1]), _LEAVES.get(path[-1], "")
+        whole = layer if leaf else "/".join(path)
+        name = names[_DIGITS.sub("", whole)]
+        if not isinstance(name, str):
+            name = name(*map(int, _DIGITS.findall(whole)))
+        return Target(name + leaf, (trailing or {}).get(_DIGITS.sub("", "/".join(path)), 0))
+
+    return layout
+
+
+def parts(layout: Layout, paths: Iterable[Path]) -> list[Part]:
+    """The tensors that a network's arrays make, in the order of their first arrays."""
+    grouped: dict[Target, list[Path]] = {}
+    for path in paths:
+        grouped.setdefault(layout(path[1:]), []).append(path)
+    return [Part(*target, tuple(paths)) for target, paths in grouped.items()]
+
+
+def paths_of(tree: Mapping[str, Any]) -> dict[Path, Any]:
+    """The leaves of nested dicts by path, in the order of the dicts."""
+    return dict(_walk(tree, ()))
+
+
+def _walk(tree: Mapping[str, Any], path: Path) -> Iterator[tuple[Path, Any]]:
+    for key, value in tree.items():
+        if isinstance(value, Mapping):
+            yield from _walk(value, (*path, key))
+        else:
+            yield (*path, key), value
+
+
+def nested(leaves: Mapping[Path, Any]) -> dict[str, Any]:
+    """The inverse of `paths_of`."""
+    tree: dict[str, Any] = {}
+    for path, value in leaves.items():
+        node = tree
+        for key in path[:-1]:
+            node = node.setdefault(key, {})
+        node[path[-1]] = value
+    return tree
+
+
+def read(
+    state_dict: StateDict, layout: Layout, shapes: Mapping[Path, tuple[int, ...]]
+) -> dict[Path, Tensor]:
+    """Our arrays from torch's, by path.
+
+    Args:
+        state_dict: Tensors by name. A batch norm's counter of batches is accepted and left out.
+        layout: The names.
+        shapes: Of every array of the network.
+
+    Raises:
+        UserError: If a tensor is missing, left over or of another shape; names the first such.
+    """
+    arrays: dict[Path, Tensor] = {}
+    expected = parts(layout, shapes)
+    left = [name for name in state_dict if not name.endswith(_COUNTER)]
+    for part in expected:
+        if part.name not in state_dict:
+            raise UserError(f"the state dict lacks {part.name!r}{_first_of(left)}")
+        arrays.update(_split(part, np.asarray(state_dict[part.name]), shapes))
+    known = {part.name for part in expected}
+    for name in left:
+        if name not in known:
+            raise UserError(f"the state dict has {name!r}, which this network has not")
+    return arrays
+
+
+def write(arrays: Mapping[Path, Tensor], layout: Layout) -> dict[str, Tensor]:
+    """Torch's tensors from our arrays, by name; the counters, which we do not keep, are 0."""
+    tensors: dict[str, Tensor] = {}
+    for part in parts(layout, arrays):
+        pieces = [_to_torch(path, arrays[path]) for path in part.paths]
+        tensor = pieces[0] if len(pieces) == 1 else np.concatenate(pieces)
+        tensors[part.name] = tensor.reshape(*tensor.shape, *(1,) * part.trailing)
+        module, _, leaf = part.name.rpartition(".")
+        if leaf == _LEAVES["var"]:
+            tensors[f"{module}.{_COUNTER}"] = np.zeros((), np.int64)
+    return tensors
+
+
+def shape_in_ours(path: Path, tensor: Tensor) -> tuple[int, ...] | None:
+    """The shape that an unfused tensor has on our side; None where it has too few axes."""
+    shape = np.shape(tensor)
+    if path[-1] != "kernel":
+        return shape
+    return tuple(shape[axis] for axis in _inverse(_order(path, len(shape)))) if shape[1:] else None
+
+
+def _split(
+    part: Part, tensor: Tensor, shapes: Mapping[Path, tuple[int, ...]]
+) -> Iterator[tuple[Path, Tensor]]:
+    pieces = [
+        tuple(shapes[path][axis] for axis in _order(path, len(shapes[path]))) for path in part.paths
+    ]
+    whole = (sum(piece[0] for piece in pieces), *pieces[0][1:])
+    expected = (*whole, *(1,) * part.trailing)
+    if tensor.shape != expected:
+        raise UserError(
+            f"{part.name!r} has shape {tensor.shape} in the state dict, and {expected} in this"
+            " network"
+        )
+    ends = np.cumsum([piece[0] for piece in pieces])[:-1]
+    for path, piece in zip(part.paths, np.split(tensor.reshape(whole), ends), strict=True):
+        yield path, np.ascontiguousarray(piece.transpose(_inverse(_order(path, piece.ndim))))
+
+
+def _to_torch(path: Path, array: Tensor) -> Tensor:
+    return np.ascontiguousarray(np.asarray(array).transpose(_order(path, np.ndim(array))))
+
+
+def _order(path: Path, rank: int) -> tuple[int, ...]:
+    """Our axes in torch's order: HWIO -> OIHW, (in, out) -> (out, in)."""
+    if path[-1] == "kernel":
+        return (3, 2, 0, 1) if rank == 4 else (1, 0)
+    return tuple(range(rank))
+
+
+def _inverse(order: Sequence[int]) -> tuple[int, ...]:
+    return tuple(int(axis) for axis in np.argsort(order))
+
+
+def _first_of(names: Sequence[str]) -> str:
+    return f" (it begins with {names[0]!r})" if names else " (it is empty)"
