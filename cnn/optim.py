@@ -45,21 +45,18 @@ def make_schedule(
         decay_rate: For `step` and `exponential`.
 
     Raises:
-        UserError: For an unknown name or a warm-up that is longer than the training.
+        UserError: For an unknown name, or an exponential schedule without `decay_epochs`.
     """
     warmup_steps = round(warmup_epochs * steps_per_epoch)
-    if warmup_steps and warmup_steps >= num_steps:
-        raise UserError(
-            f"a warm-up of {warmup_steps} steps does not fit into a training of {num_steps}; lower "
-            "schedule.warmup_epochs or train longer"
-        )
+    # A training that ends before its warm-up does, as a trial of a few steps, is legal.
+    rest_steps = max(num_steps - warmup_steps, 1)
     if name == "exponential" and not decay_epochs:
         raise UserError("the exponential schedule needs schedule.decay_epochs, for instance (2.4,)")
     decay_steps = [round(epochs * steps_per_epoch) for epochs in decay_epochs]
     table: dict[str, Callable[[], optax.Schedule]] = {
         "constant": lambda: optax.constant_schedule(1.0),
-        "cosine": lambda: optax.cosine_decay_schedule(1.0, num_steps - warmup_steps, end_factor),
-        "linear": lambda: optax.linear_schedule(1.0, end_factor, num_steps - warmup_steps),
+        "cosine": lambda: optax.cosine_decay_schedule(1.0, rest_steps, end_factor),
+        "linear": lambda: optax.linear_schedule(1.0, end_factor, rest_steps),
         "step": lambda: optax.piecewise_constant_schedule(
             1.0, {max(step - warmup_steps, 0): decay_rate for step in decay_steps}
         ),
