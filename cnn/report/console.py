@@ -59,7 +59,7 @@ class Console:
                 TextColumn("{task.completed:.0f}/{task.total:.0f}", markup=False),
                 TextColumn("{task.fields[values]}", markup=False),
                 TextColumn("{task.fields[speed]}", markup=False),
-                TextColumn("{task.fields[left]} left", markup=False),
+                TextColumn("{task.fields[left]}", markup=False),
                 console=self._screen,
                 expand=True,
             )

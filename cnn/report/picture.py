@@ -11,6 +11,8 @@ from jaxtyping import UInt8
 
 Picture = UInt8[np.ndarray, "height width channels"]
 
+_BOX = PIL.Image.Resampling.BOX
+
 
 def encode_png(image: Picture) -> bytes:
     """The picture as PNG, without loss for 1 (grey), 3 (RGB) and 4 (RGBA) channels.
@@ -32,19 +34,24 @@ def decode_png(content: bytes) -> Picture:
     return array[..., np.newaxis] if array.ndim == 2 else array
 
 
-def data_uri(image: Picture, *, limit_px: int = 320) -> str:
-    """The picture as `data:image/png;base64,...`.
+def shrunk(
+    image: Picture, *, limit_px: int = 320
+) -> UInt8[np.ndarray, "shrunk_height shrunk_width channels"]:
+    """The picture with its longer side scaled down to the limit, or as it is if that is smaller."""
+    height, width, channels = image.shape
+    if max(height, width) <= limit_px:
+        return image
+    ratio = limit_px / max(height, width)
+    size = (max(1, round(width * ratio)), max(1, round(height * ratio)))
+    planes = [
+        np.asarray(
+            PIL.Image.fromarray(np.ascontiguousarray(image[..., channel])).resize(size, _BOX)
+        )
+        for channel in range(channels)
+    ]
+    return np.stack(planes, axis=-1)
 
-    Args:
-        image: The picture; a smaller one than the limit is left as it is, pixel for pixel.
-        limit_px: A longer side than this is scaled down to it, so that a page of many pictures
-            stays small.
-    """
-    height, width, _ = image.shape
-    if max(height, width) > limit_px:
-        ratio = limit_px / max(height, width)
-        size = (max(1, round(width * ratio)), max(1, round(height * ratio)))
-        with PIL.Image.open(io.BytesIO(encode_png(image))) as file:
-            small = np.asarray(file.resize(size, PIL.Image.Resampling.BOX))
-        image = small[..., np.newaxis] if small.ndim == 2 else small
+
+def data_uri(image: Picture) -> str:
+    """The picture as `data:image/png;base64,...`, as large as it is."""
     return "data:image/png;base64," + base64.b64encode(encode_png(image)).decode()

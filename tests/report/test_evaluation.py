@@ -67,3 +67,11 @@ def test_a_damaged_file_is_named(tmp_path, old, new):
     path.write_text(content.replace(old, new))
     with pytest.raises(UserError, match=r"evaluation\.json is damaged"):
         evaluation.load(tmp_path)
+
+
+def test_photographs_are_scaled_down(tmp_path):
+    photo = evaluation.Mistake(np.zeros((900, 1800, 3), np.uint8), "a", "b", 0.5, 0)
+    evaluation.save(tmp_path, example()._replace(mistakes=(photo,)))
+    loaded = evaluation.load(tmp_path)
+    assert loaded is not None
+    assert loaded.mistakes[0].image.shape == (160, 320, 3)
