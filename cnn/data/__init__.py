@@ -4,6 +4,7 @@ from cnn.data.augment import make_augment
 from cnn.data.contract import ArraySource, Example, Source, SourceInfo, Sources
 from cnn.data.decode import read_image
 from cnn.data.pipeline import eval_batches, steps_per_epoch, train_batches
+from cnn.data.prepare import prepare
 from cnn.data.sources import open_sources
 from cnn.data.transforms import Preprocess, make_preprocess
 
@@ -18,6 +19,7 @@ __all__ = [
     "make_augment",
     "make_preprocess",
     "open_sources",
+    "prepare",
     "read_image",
     "steps_per_epoch",
     "train_batches",

@@ -6,13 +6,13 @@ import math
 from collections.abc import Callable
 
 import numpy as np
-from jaxtyping import Float32
 from PIL import Image
 
-from cnn.data.transforms import Pixels, Preprocess, by_pillow, resized, to_channels
+from cnn.data.transforms import ModelInput, Pixels, Preprocess, by_pillow, resized, to_channels
 from cnn.errors import UserError
 
 _CROP_TRIES = 10
+_BELOW_1 = math.nextafter(1.0, 0.0)
 
 
 def make_augment(
@@ -25,7 +25,7 @@ def make_augment(
     rotate_degrees: float = 0.0,
     shift_fraction: float = 0.0,
     scale_fraction: float = 0.0,
-) -> Callable[[Pixels, np.random.Generator], Float32[np.ndarray, "height width channels"]]:
+) -> Callable[[Pixels, np.random.Generator], ModelInput]:
     """The transform of training, in the order of the arguments; then normalised as in evaluation.
 
     Args:
@@ -48,20 +48,18 @@ def make_augment(
     Raises:
         UserError: If a value is out of its range.
     """
-    _check("crop_area_min", crop_area_min, 0, 1)
-    _check("crop_ratio_max", crop_ratio_max, 1, math.inf)
-    _check("flip_rate", flip_rate, 0, 1)
-    _check("pad_px", pad_px, 0, math.inf)
-    _check("rotate_degrees", rotate_degrees, 0, 180)
-    _check("shift_fraction", shift_fraction, 0, math.nextafter(1, 0))
-    _check("scale_fraction", scale_fraction, 0, math.nextafter(1, 0))
+    _check("crop_area_min", crop_area_min, 0.0, 1.0)
+    _check("crop_ratio_max", crop_ratio_max, 1.0, math.inf)
+    _check("flip_rate", flip_rate, 0.0, 1.0)
+    _check("pad_px", float(pad_px), 0.0, math.inf)
+    _check("rotate_degrees", rotate_degrees, 0.0, 180.0)
+    _check("shift_fraction", shift_fraction, 0.0, _BELOW_1)
+    _check("scale_fraction", scale_fraction, 0.0, _BELOW_1)
     size = preprocess.image_size
     spreads = np.array([rotate_degrees, shift_fraction, shift_fraction, scale_fraction])
     moves = bool(spreads.any())
 
-    def augment(
-        image: Pixels, rng: np.random.Generator
-    ) -> Float32[np.ndarray, "height width channels"]:
+    def augment(image: Pixels, rng: np.random.Generator) -> ModelInput:
         if crop_area_min > 0:
             box = random_crop_box(image.shape[:2], rng, crop_area_min, crop_ratio_max)
             top, left, height, width = box

@@ -29,8 +29,8 @@ def read_image(
         name: What an error calls the image; the path by default.
 
     Raises:
-        UserError: If it cannot be opened, is no image, is truncated or corrupt, holds floats, or has
-            more pixels than `PIL.Image.MAX_IMAGE_PIXELS` (a decompression bomb).
+        UserError: If it cannot be opened, is no image, is truncated or corrupt, holds floats, or
+            has more pixels than `PIL.Image.MAX_IMAGE_PIXELS` (a decompression bomb).
     """
     name = name or ("an image in memory" if isinstance(data, bytes) else os.fspath(data))
     try:

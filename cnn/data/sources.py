@@ -5,31 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import NamedTuple
 
+from cnn.data.cache import Cached
 from cnn.data.contract import Sources
 from cnn.data.digits import mnist5k
+from cnn.data.folder import folder
+from cnn.data.tfds import tfds
 from cnn.errors import UserError, unknown
-
-
-class _Request(NamedTuple):
-    """The values of the section `data`, "" where none was given."""
-
-    root: str
-    name: str
-    train_split: str
-    eval_split: str
-    eval_fraction: float
-
-
-class _Kind(NamedTuple):
-    """How a kind of source is opened, and which of the section's texts mean something to it."""
-
-    open: Callable[[_Request], Sources]
-    uses: tuple[str, ...]
-
-
-_KINDS = {
-    "mnist5k": _Kind(lambda request: mnist5k(), ()),
-}
 
 
 def open_sources(
@@ -72,4 +53,40 @@ def open_sources(
                 f"data.{field}={value!r} means nothing to data.source={source!r}; "
                 f"unset it, or choose the source that reads it (known: {', '.join(_KINDS)})"
             )
-    return kind.open(request)
+    sources = kind.open(request)
+    if not kind.decodes or not cache_mb:
+        return sources
+    return Sources(*(Cached(part, max_bytes=cache_mb * 10**6) for part in sources))
+
+
+class _Request(NamedTuple):
+    """The values of the section `data`, "" where none was given."""
+
+    root: str
+    name: str
+    train_split: str
+    eval_split: str
+    eval_fraction: float
+
+
+class _Kind(NamedTuple):
+    """How a kind of source is opened, which texts mean something to it, whether reading is slow."""
+
+    open: Callable[[_Request], Sources]
+    uses: tuple[str, ...]
+    decodes: bool
+
+
+def _open_folder(request: _Request) -> Sources:
+    return folder(request.root, request.train_split, request.eval_split, request.eval_fraction)
+
+
+def _open_tfds(request: _Request) -> Sources:
+    return tfds(request.name, request.root, request.train_split, request.eval_split)
+
+
+_KINDS = {
+    "mnist5k": _Kind(lambda request: mnist5k(), uses=(), decodes=False),
+    "folder": _Kind(_open_folder, uses=("root", "train_split", "eval_split"), decodes=True),
+    "tfds": _Kind(_open_tfds, uses=("root", "name", "train_split", "eval_split"), decodes=True),
+}

@@ -12,6 +12,9 @@ from PIL import Image
 from cnn.errors import UserError, unknown
 
 Pixels = UInt8[np.ndarray, "height width channels"]
+Resized = UInt8[np.ndarray, "new_height new_width channels"]
+Fitted = UInt8[np.ndarray, "size size model_channels"]
+ModelInput = Float32[np.ndarray, "size size model_channels"]
 
 INTERPOLATIONS = {
     "nearest": Image.Resampling.NEAREST,
@@ -40,10 +43,10 @@ class Preprocess(NamedTuple):
     image_size: int
     channels: int
     interpolation: str
-    fit: Callable[[Pixels], Pixels]
-    normalise: Callable[[Pixels], Float32[np.ndarray, "height width channels"]]
+    fit: Callable[[Pixels], Fitted]
+    normalise: Callable[[Fitted], ModelInput]
 
-    def __call__(self, image: Pixels) -> Float32[np.ndarray, "height width channels"]:
+    def __call__(self, image: Pixels) -> ModelInput:
         """The image, fitted and normalised."""
         return self.normalise(self.fit(image))
 
@@ -88,11 +91,11 @@ def make_preprocess(
         raise UserError(f"crop_fraction must be above 0 and at most 1, got {crop_fraction}")
     resized_size = round(image_size / crop_fraction)
 
-    def fit(image: Pixels) -> Pixels:
-        image = to_channels(image, channels)
+    def fit(image: Pixels) -> Fitted:
         height, width = resized_size, resized_size
         if resize == "shorter":
             height, width = shorter_side(image.shape[0], image.shape[1], resized_size)
+        image = to_channels(image, channels)
         return centre_crop(resized(image, height, width, interpolation), image_size)
 
     return Preprocess(
@@ -100,7 +103,7 @@ def make_preprocess(
     )
 
 
-def to_channels(image: Pixels, channels: int) -> Pixels:
+def to_channels(image: Pixels, channels: int) -> UInt8[np.ndarray, "height width new_channels"]:
     """Gray to RGB by repetition, RGB to gray by ITU-R 601 luma, the rest unchanged.
 
     Raises:
@@ -118,7 +121,7 @@ def to_channels(image: Pixels, channels: int) -> Pixels:
     )
 
 
-def resized(image: Pixels, height: int, width: int, interpolation: str) -> Pixels:
+def resized(image: Pixels, height: int, width: int, interpolation: str) -> Resized:
     """The image at another size, by Pillow's `resize` (antialiased)."""
     if image.shape[:2] == (height, width):
         return image
@@ -133,13 +136,13 @@ def shorter_side(height: int, width: int, size: int) -> tuple[int, int]:
     return int(size * height / width), size
 
 
-def centre_crop(image: Pixels, size: int) -> Pixels:
+def centre_crop(image: Pixels, size: int) -> UInt8[np.ndarray, "size size channels"]:
     """The square in the middle; where it cannot be, half a pixel off as torchvision's is."""
     top, left = (round((side - size) / 2.0) for side in image.shape[:2])
     return image[top : top + size, left : left + size]
 
 
-def by_pillow(image: Pixels, operate: Callable[[Image.Image], Image.Image]) -> Pixels:
+def by_pillow(image: Pixels, operate: Callable[[Image.Image], Image.Image]) -> Resized:
     """Applies a Pillow operation to an image of any number of channels."""
     if image.shape[-1] == 3:
         return np.asarray(operate(Image.fromarray(image)))
@@ -151,7 +154,7 @@ def by_pillow(image: Pixels, operate: Callable[[Image.Image], Image.Image]) -> P
 
 def _make_normalise(
     image_size: int, channels: int, mean: Sequence[float], std: Sequence[float]
-) -> Callable[[Pixels], Float32[np.ndarray, "height width channels"]]:
+) -> Callable[[Fitted], ModelInput]:
     for name, values in (("mean", mean), ("std", std)):
         if len(values) not in (1, channels):
             raise UserError(
@@ -165,7 +168,7 @@ def _make_normalise(
     means = np.tile(np.broadcast_to(np.asarray(mean, np.float64), channels), image_size)
     scale, offset = (1 / (255 * stds)).astype(np.float32), (-means / stds).astype(np.float32)
 
-    def normalise(image: Pixels) -> Float32[np.ndarray, "height width channels"]:
+    def normalise(image: Fitted) -> ModelInput:
         rows = image.reshape(image_size, image_size * channels) * scale
         rows += offset
         return rows.reshape(shape)

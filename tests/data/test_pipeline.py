@@ -201,7 +201,7 @@ def test_threads_end_with_the_iterator(started: bool, end: str) -> None:
         next(batches)
     assert any(thread.name.startswith("grain") for thread in threading.enumerate())
     if end == "close":
-        batches.close()  # pyright: ignore[reportAttributeAccessIssue]
+        batches.close()
     del batches
     assert no_threads_left()
 

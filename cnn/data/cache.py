@@ -1,0 +1,41 @@
+"""A source that remembers what it has decoded, as far as a limit of memory allows."""
+
+from __future__ import annotations
+
+import threading
+
+from cnn.data.contract import Example, Source, SourceInfo
+
+
+class Cached:
+    """Another source whose examples are kept in memory after the first reading.
+
+    Once `max_bytes` of pixels are kept, the other examples are read anew each time. What it returns
+    does not depend on what is kept.
+    """
+
+    def __init__(self, source: Source, *, max_bytes: int) -> None:
+        self._source = source
+        self._free_bytes = max_bytes
+        self._kept: dict[int, Example] = {}
+        self._lock = threading.Lock()
+
+    @property
+    def info(self) -> SourceInfo:
+        """That of the other source."""
+        return self._source.info
+
+    def __len__(self) -> int:
+        return len(self._source)
+
+    def __getitem__(self, index: int, /) -> Example:
+        kept = self._kept.get(index)
+        if kept is not None:
+            return kept
+        example = self._source[index]
+        example["image"].flags.writeable = False
+        with self._lock:
+            if index not in self._kept and example["image"].nbytes <= self._free_bytes:
+                self._free_bytes -= example["image"].nbytes
+                self._kept[index] = example
+        return example

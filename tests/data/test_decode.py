@@ -1,0 +1,176 @@
+import io
+import pathlib
+import struct
+import warnings
+import zlib
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from cnn.data.decode import read_image
+from cnn.errors import UserError
+
+RNG = np.random.default_rng(0)
+RGB = RNG.integers(0, 256, (6, 4, 3), np.uint8)
+GRAY = RNG.integers(0, 256, (6, 4), np.uint8)
+BLOCKS = np.repeat(np.repeat(RNG.integers(0, 256, (2, 2, 3), np.uint8), 16, 0), 16, 1)
+
+
+def encoded(image: Image.Image, kind: str = "PNG", **options) -> bytes:
+    file = io.BytesIO()
+    image.save(file, kind, **options)
+    return file.getvalue()
+
+
+def png_bomb(side: int) -> bytes:
+    """A PNG whose header promises side x side pixels."""
+    header = struct.pack(">IIBBBBB", side, side, 8, 2, 0, 0, 0)
+    chunks = ((b"IHDR", header), (b"IDAT", zlib.compress(bytes(100))))
+    return b"\x89PNG\r\n\x1a\n" + b"".join(
+        struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(name + body))
+        for name, body in chunks
+    )
+
+
+def test_rgb_from_a_path_and_from_bytes(tmp_path) -> None:
+    path = tmp_path / "x.png"
+    path.write_bytes(encoded(Image.fromarray(RGB)))
+    for data in (path, str(path), path.read_bytes()):
+        image = read_image(data)
+        assert image.dtype == np.uint8
+        np.testing.assert_array_equal(image, RGB)
+
+
+def test_gray_is_repeated_and_kept(tmp_path) -> None:
+    data = encoded(Image.fromarray(GRAY))
+    np.testing.assert_array_equal(read_image(data), np.stack([GRAY] * 3, -1))
+    np.testing.assert_array_equal(read_image(data, channels=1), GRAY[:, :, None])
+
+
+def test_colours_become_luma() -> None:
+    luma = read_image(encoded(Image.fromarray(RGB)), channels=1)
+    assert luma.shape == (6, 4, 1)
+    np.testing.assert_allclose(luma[:, :, 0], RGB @ [0.299, 0.587, 0.114], atol=0.51)
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_the_picture_is_turned_by_its_exif_tag(orientation) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    upright = {
+        1: RGB,
+        2: RGB[:, ::-1],
+        3: RGB[::-1, ::-1],
+        4: RGB[::-1],
+        5: RGB.swapaxes(0, 1),
+        6: np.rot90(RGB, -1),
+        7: RGB.swapaxes(0, 1)[::-1, ::-1],
+        8: np.rot90(RGB, 1),
+    }
+    data = encoded(Image.fromarray(RGB), exif=exif)
+    np.testing.assert_array_equal(read_image(data), upright[orientation])
+
+
+def test_a_palette_gives_its_colours() -> None:
+    image = Image.fromarray(np.array([[0, 1], [2, 1]], np.uint8), "P")
+    image.putpalette([255, 0, 0, 0, 255, 0, 0, 0, 255])
+    want = np.array([[[255, 0, 0], [0, 255, 0]], [[0, 0, 255], [0, 255, 0]]])
+    np.testing.assert_array_equal(read_image(encoded(image)), want)
+    transparent = encoded(image, transparency=1)
+    want[0, 1] = want[1, 1] = 255
+    np.testing.assert_array_equal(read_image(transparent), want)
+    several = encoded(image, transparency=bytes([255, 0, 255]))
+    np.testing.assert_array_equal(read_image(several), want)
+
+
+def test_transparency_lies_on_white() -> None:
+    pixels = np.array([[[10, 20, 30, 255], [10, 20, 30, 0], [100, 0, 255, 51]]], np.uint8)
+    want = [[[10, 20, 30], [255, 255, 255], [224, 204, 255]]]
+    np.testing.assert_array_equal(read_image(encoded(Image.fromarray(pixels))), want)
+    gray = np.array([[[10, 255], [10, 0], [100, 51]]], np.uint8)
+    got = read_image(encoded(Image.fromarray(gray, "LA")), channels=1)
+    np.testing.assert_array_equal(got[:, :, 0], [[10, 255, 224]])
+    key = encoded(Image.fromarray(RGB), transparency=tuple(int(x) for x in RGB[2, 1]))
+    want = RGB.copy()
+    want[2, 1] = 255
+    np.testing.assert_array_equal(read_image(key), want)
+
+
+@pytest.mark.parametrize("kind", ["PNG", "TIFF"])
+def test_16_bits_are_scaled_not_clipped(kind) -> None:
+    values = np.array([[0, 257, 256 * 128], [65535, 65278, 128]], np.uint16)
+    want = np.round(values / 257).astype(np.uint8)
+    got = read_image(encoded(Image.fromarray(values), kind), channels=1)
+    np.testing.assert_array_equal(got[:, :, 0], want)
+    np.testing.assert_array_equal(read_image(encoded(Image.fromarray(values), kind))[..., 1], want)
+
+
+def test_one_bit_is_black_and_white() -> None:
+    mask = GRAY > 127
+    got = read_image(encoded(Image.fromarray(mask)), channels=1)
+    np.testing.assert_array_equal(got[:, :, 0], mask * 255)
+
+
+@pytest.mark.parametrize("mode", ["CMYK", "YCbCr", "L", "RGB"])
+def test_jpeg_in_any_colour_space(mode) -> None:
+    data = encoded(Image.fromarray(BLOCKS).convert(mode), "JPEG", quality=95)
+    want = np.asarray(Image.fromarray(BLOCKS).convert(mode).convert("RGB"))
+    assert np.abs(read_image(data).astype(int) - want).mean() < 4
+
+
+@pytest.mark.parametrize("kind", ["GIF", "WEBP", "TIFF", "PNG"])
+def test_the_first_frame_of_an_animation(kind) -> None:
+    frames = [Image.fromarray(np.full((8, 8, 3), level, np.uint8)) for level in (200, 90, 10)]
+    options = {"lossless": True} if kind == "WEBP" else {}
+    data = encoded(frames[0], kind, save_all=True, append_images=frames[1:], **options)
+    np.testing.assert_array_equal(read_image(data), np.full((8, 8, 3), 200))
+
+
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "GIF", "WEBP", "BMP", "TIFF", "PPM"])
+@pytest.mark.parametrize("keep", [0.0, 0.02, 0.5, 0.9])
+def test_a_truncated_file_is_named(kind, keep, tmp_path) -> None:
+    noise = Image.fromarray(RNG.integers(0, 256, (64, 64, 3), np.uint8))
+    data = encoded(noise, kind)
+    path = tmp_path / "cut.img"
+    path.write_bytes(data[: int(len(data) * keep)])
+    with pytest.raises(UserError, match=r"^cannot read .*cut\.img: \S") as caught:
+        read_image(path)
+    assert "\n" not in str(caught.value)
+
+
+def test_what_is_no_image_missing_or_a_folder_is_named(tmp_path) -> None:
+    (tmp_path / "x.png").write_text("hello")
+    with pytest.raises(UserError, match=r"x\.png: not an image"):
+        read_image(tmp_path / "x.png")
+    with pytest.raises(UserError, match=r"gone\.png: No such file"):
+        read_image(tmp_path / "gone.png")
+    with pytest.raises(UserError, match=r"cannot read .*: Is a directory"):
+        read_image(tmp_path)
+    with pytest.raises(UserError, match=r"^cannot read record 7: not an image"):
+        read_image(b"hello", name="record 7")
+
+
+def test_unreadable_is_named(tmp_path, monkeypatch) -> None:
+    # The tests may run as root, who may read everything.
+    def refuse(*args):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Image, "open", refuse)
+    with pytest.raises(UserError, match=r"secret\.png: Permission denied"):
+        read_image(pathlib.Path("secret.png"))
+
+
+@pytest.mark.parametrize("side", [10_000, 60_000])
+@pytest.mark.parametrize("action", ["error", "ignore"])
+def test_a_decompression_bomb_is_refused(side, action) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter(action, Image.DecompressionBombWarning)
+        with pytest.raises(UserError, match=r"cannot read bomb: more than .* decompression bomb"):
+            read_image(png_bomb(side), name="bomb")
+
+
+def test_floats_are_refused() -> None:
+    image = Image.fromarray(np.zeros((2, 2), np.float32))
+    with pytest.raises(UserError, match="floating-point pixels"):
+        read_image(encoded(image, "TIFF"))

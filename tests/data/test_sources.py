@@ -1,0 +1,78 @@
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from cnn.data.sources import open_sources
+from cnn.errors import UserError
+
+
+def opened(**changes):
+    values = {
+        "source": "mnist5k",
+        "root": "",
+        "name": "",
+        "train_split": "",
+        "eval_split": "",
+        "eval_fraction": 0.2,
+        "cache_mb": 1,
+    }
+    return open_sources(**{**values, **changes})
+
+
+@pytest.fixture
+def pictures(tmp_path):
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        for i in range(4):
+            image = Image.fromarray(np.full((400, 400, 3), i, np.uint8))
+            image.save(tmp_path / name / f"{i}.png")
+    return tmp_path
+
+
+def test_the_embedded_digits_need_nothing_else() -> None:
+    train, held_out = opened()
+    assert (len(train), len(held_out)) == (4000, 1000)
+
+
+def test_a_folder_is_decoded_once_where_it_fits(pictures) -> None:
+    train, held_out = opened(source="folder", root=str(pictures), eval_fraction=0.25)
+    assert (len(train), len(held_out)) == (6, 2)
+    # Of 480,000 bytes an image, two fit into a megabyte.
+    same = [train[i]["image"] is train[i]["image"] for i in range(6)]
+    assert same == [True, True, False, False, False, False]
+    train, _ = opened(source="folder", root=str(pictures), cache_mb=0)
+    assert train[0]["image"] is not train[0]["image"]
+
+
+def test_the_fields_reach_the_source(pictures) -> None:
+    with pytest.raises(UserError, match="no folder 'tset'"):
+        opened(source="folder", root=str(pictures), eval_split="tset")
+    with pytest.raises(UserError, match="no folder 'trian'"):
+        opened(source="folder", root=str(pictures), train_split="trian")
+    with pytest.raises(UserError, match=r"cnn prepare nothing --data_dir=/gone"):
+        opened(source="tfds", root="/gone", name="nothing")
+
+
+def test_an_unknown_source_has_its_nearest_match() -> None:
+    with pytest.raises(UserError, match="did you mean 'folder'"):
+        opened(source="folders")
+
+
+@pytest.mark.parametrize("field", ["root", "name", "train_split", "eval_split"])
+def test_a_value_that_the_source_would_ignore_is_refused(field) -> None:
+    with pytest.raises(
+        UserError, match=rf"data\.{field}='x' means nothing to data.source='mnist5k'"
+    ):
+        opened(**{field: "x"})
+    with pytest.raises(UserError, match=r"data\.name='mnist' means nothing"):
+        opened(source="folder", root="x", name="mnist")
+
+
+def test_importing_the_room_loads_nothing_heavy() -> None:
+    heavy = "jax", "grain", "tensorflow_datasets", "mlxtend", "pandas", "scipy"
+    code = f"import sys, cnn.data; print([name for name in {heavy} if name in sys.modules])"
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert ran.stdout.strip() == "[]"
