@@ -6,6 +6,7 @@ import struct
 import numpy as np
 import pytest
 from tensorboardX.proto import event_pb2
+from tensorboardX.record_writer import masked_crc32c
 
 from cnn.errors import UserError
 from cnn.report.log import MetricLog, read_metrics
@@ -18,8 +19,12 @@ def events(workdir):
         content = path.read_bytes()
         while content:
             (length,) = struct.unpack("<Q", content[:8])
-            found.append(event_pb2.Event.FromString(content[12 : 12 + length]))
-            content = content[16 + length :]
+            record, content = content[: 16 + length], content[16 + length :]
+            head, body = (
+                struct.pack("<I", masked_crc32c(part)) for part in (record[:8], record[12:-4])
+            )
+            assert (record[8:12], record[-4:]) == (head, body)
+            found.append(event_pb2.Event.FromString(record[12:-4]))
     return found
 
 
