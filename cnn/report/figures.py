@@ -114,6 +114,7 @@ def _draw(
             few = axes.get_ylim()[1] < 100 * axes.get_ylim()[0]
             axes.yaxis.set_minor_locator(LogLocator(subs=(2.0, 5.0) if few else (1.0,)))
             axes.yaxis.set_minor_formatter(plain)
+        axes.set_xlim(0, 1.03 * max(1, *(int(one.steps[-1]) for one in lines)))
         axes.set_xlabel("step")
         axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
         axes.xaxis.set_major_formatter(EngFormatter(sep=""))

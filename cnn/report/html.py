@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.resources
 import pathlib
+import shlex
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -73,7 +74,7 @@ def render(
         name: Of the run.
         config: The sections of the config; `model.name`, `data.source`, `data.name` and `data.root`
             are read for the headline.
-        environment: Where the run was made; anything nested.
+        environment: Where the run was made; anything nested. `command` may be a list of words.
         records: The lines of the metric log.
         evaluation: See `write_report`.
     """
@@ -99,7 +100,7 @@ def render(
         pairs=_pairs(evaluation),
         mistakes=_mistakes(evaluation),
         config=text.sections(config),
-        environment=text.sections(environment),
+        environment=text.sections(_with_command(environment)),
     )
 
 
@@ -112,6 +113,14 @@ def _data_name(config: Mapping[str, Any]) -> str:
     data = _section(config, "data")
     root = pathlib.PurePath(str(data.get("root") or "")).name
     return str(data.get("name") or root or data.get("source") or "")
+
+
+def _with_command(environment: Mapping[str, Any]) -> dict[str, Any]:
+    """The command as one line that can be pasted into a shell."""
+    command = environment.get("command")
+    if isinstance(command, list):
+        return {**environment, "command": shlex.join(map(str, command))}
+    return dict(environment)
 
 
 def _section(config: Mapping[str, Any], name: str) -> Mapping[str, Any]:

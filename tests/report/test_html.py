@@ -199,6 +199,11 @@ def test_config_and_environment_are_tables():
     assert Page(page).all("details") == [{}]
 
 
+def test_the_command_can_be_pasted_into_a_shell():
+    page = page_of(environment={"command": ["cnn", "train", "--workdir=my run"]})
+    assert ["command", "cnn train '--workdir=my run'"] in Page(page).rows
+
+
 def test_a_thousand_classes_are_pairs_and_the_worst_first():
     many = evaluation(1000)
     page = page_of(evaluation=many)
