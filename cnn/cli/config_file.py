@@ -7,6 +7,7 @@ import difflib
 import json
 import pathlib
 import sys
+import warnings
 from collections.abc import Sequence
 from typing import Any
 
@@ -42,7 +43,10 @@ def read(path: str, overrides: Sequence[str]) -> dict[str, Any]:
         argv = ["cnn", f"--config={path}", *words]
         values = flags.FlagValues()
         config_flags.DEFINE_config_file("config", flag_values=values, sys_argv=argv)
-        values(argv)
+        with warnings.catch_warnings():
+            # ml_collections 1.1 reads files in a way that Python is about to drop.
+            warnings.simplefilter("ignore", DeprecationWarning)
+            values(argv)
         return values["config"].value
 
     try:

@@ -40,5 +40,7 @@ def run(args: argparse.Namespace) -> int:
             f"{info.image_size}x{info.image_size}x{info.channels}",
             f"{info.paper} ({info.year})",
         )
-    Console().print(table)
+    screen = Console()
+    # A pipe has no width of its own; a row stays a line there.
+    (screen if screen.is_terminal else Console(width=160)).print(table)
     return 0
