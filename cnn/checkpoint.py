@@ -1,29 +1,49 @@
 """Checkpoints: written by orbax in the background, verified when read.
 
 Orbax makes a checkpoint appear whole or not at all. What it does not see is a file that rots or is
-cut short later, so each finished checkpoint gets a list of its files' sizes and CRC-32s, and
-reading goes back to the checkpoint before when that list does not hold.
+cut short later, so each checkpoint appears with a list of its files' sizes and CRC-32s, and reading
+goes back to the checkpoint before when that list does not hold.
 """
 
 from __future__ import annotations
 
 import json
 import logging
+import math
 import os
 import pathlib
+import re
+import shutil
 import zlib
-from collections.abc import Callable, Mapping
-from typing import Any, Literal
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import jax
 import orbax.checkpoint as ocp
 from jaxtyping import PyTree
-from orbax.checkpoint import checkpoint_managers
 
-from cnn.errors import UserError
+from cnn.errors import UserError, unknown
 
 _ITEM = "carry"
 _FILES = "files.json"
+# Orbax writes into a directory of this name, changes this file last, and renames the directory.
+_HALF_WRITTEN = ".orbax-checkpoint-tmp"
+_CHANGED_LAST = "_CHECKPOINT_METADATA"
+
+
+class _LastAndBest(NamedTuple):
+    """Which checkpoints orbax keeps: its own `BestN` trips over NaN and over a damaged file."""
+
+    keep_last: int
+    keep_best: int
+    rank: Callable[[Sequence[int]], list[int]]
+
+    def should_preserve(self, checkpoints: Sequence[Any], *, context: Any) -> Sequence[bool]:
+        """One answer for each checkpoint, which come oldest first."""
+        del context
+        steps = [checkpoint.step for checkpoint in checkpoints]
+        kept = {*steps[-self.keep_last :], *self.rank(steps)[: self.keep_best]}
+        return [step in kept for step in steps]
 
 
 class Checkpoints:
@@ -33,12 +53,13 @@ class Checkpoints:
         directory: Made when missing.
         note: Called with one line when a broken checkpoint is passed over.
         keep_last: The newest so many are kept.
-        keep_best: And the best so many by `best_metric`; 0 means none.
+        keep_best: And the best so many by `best_metric`; 0 means none. Of equals the newer is
+            better; NaN is never among the best.
         best_metric: A name among the metrics given to `save`, for instance `eval/accuracy`.
         best_mode: Whether `max` or `min` of it is best.
 
     Raises:
-        UserError: If the directory cannot be written.
+        UserError: If the directory cannot be written, or for a number or mode that cannot be.
     """
 
     def __init__(
@@ -49,33 +70,26 @@ class Checkpoints:
         keep_last: int,
         keep_best: int,
         best_metric: str,
-        best_mode: Literal["max", "min"],
+        best_mode: str,
     ) -> None:
         if keep_last < 1:
             raise UserError(f"checkpoint.keep_last must be at least 1, got {keep_last}")
+        if keep_best < 0:
+            raise UserError(f"checkpoint.keep_best must be at least 0, got {keep_best}")
+        if best_mode not in ("max", "min"):
+            raise unknown("value of checkpoint.best_mode", best_mode, ("max", "min"))
         self._directory = directory.absolute()
         self._note = note
         self._best_metric = best_metric
         self._best_mode = best_mode
         # Orbax reports every save at the level of warnings and errors that users cannot act on.
         logging.getLogger("absl").setLevel(logging.ERROR)
-
-        def metric(metrics: Mapping[str, float]) -> float:
-            return metrics[best_metric]
-
-        best = checkpoint_managers.BestN(
-            get_metric_fn=metric,
-            reverse=best_mode == "min",
-            n=keep_best,
-            keep_checkpoints_without_metrics=False,
-        )
         options = ocp.CheckpointManagerOptions(
-            preservation_policy=checkpoint_managers.AnyPreservationPolicy(
-                [checkpoint_managers.LatestN(keep_last), best]
-            ),
-            best_fn=metric,
-            best_mode=best_mode,
-            cleanup_tmp_directories=True,
+            preservation_policy=_LastAndBest(keep_last, keep_best, self._rank),
+            best_fn=lambda metrics: metrics[best_metric],
+            # Whoever only reads must not open every file, nor remove what a run is writing.
+            lightweight_initialize=True,
+            cleanup_tmp_directories=False,
             async_options=ocp.options.AsyncOptions(post_finalization_callback=self._list_files),
         )
         try:
@@ -88,6 +102,9 @@ class Checkpoints:
             )
         except OSError as error:
             raise _unwritable(self._directory, error) from error
+        self._measured: dict[int, float] = {}
+        for step in self.steps():
+            self._measure(step, self._saved_metrics(step))
 
     def __enter__(self) -> Checkpoints:
         return self
@@ -105,22 +122,27 @@ class Checkpoints:
         """Starts to write `carry`; returns when its values are copied.
 
         Args:
-            step: A step that is there already is left as it is.
+            step: A step that is there already is left as it is; else newer than all that are.
             carry: Arrays.
             metrics: Measured at this step, or None; only with `best_metric` among them can the
                 checkpoint be kept as one of the best.
 
         Raises:
             UserError: If this or the write before it failed, for instance on a full disk.
+            ValueError: If a newer step is there, which orbax would take for a reason to do nothing.
         """
-        if step in self.steps():
+        steps = self.steps()
+        if step in steps:
             return
+        if steps and step < steps[-1]:
+            raise ValueError(f"step {step} is older than the checkpoint of step {steps[-1]}")
         if metrics is not None and self._best_metric not in metrics:
             raise UserError(
                 f"checkpoint.best_metric is {self._best_metric!r}, which is not measured "
                 f"(known: {', '.join(sorted(metrics))})"
             )
         args = ocp.args.Composite(**{_ITEM: ocp.args.StandardSave(carry)})
+        self._measure(step, metrics)
         try:
             self._manager.save(step, args=args, metrics=dict(metrics) if metrics else None)
         except Exception as error:
@@ -138,23 +160,17 @@ class Checkpoints:
         return sorted(self._manager.all_steps())
 
     def best_step(self) -> int | None:
-        """The step whose `best_metric` is best, or None where none was measured."""
-        measured = {}
-        for step in self.steps():
-            metrics = self._manager.metrics(step)
-            if metrics and self._best_metric in metrics:
-                measured[step] = metrics[self._best_metric]
-        if not measured:
-            return None
-        choose = max if self._best_mode == "max" else min
-        return choose(measured, key=lambda step: (measured[step], -step))
+        """The step whose `best_metric` is best, the newest of equals; None where none has it."""
+        ranked = self._rank(self.steps())
+        return ranked[0] if ranked else None
 
     def restore(self, abstract: PyTree, step: int | None = None) -> tuple[int, PyTree] | None:
         """The newest whole checkpoint, or that of `step`, as (step, carry).
 
         Args:
             abstract: Shapes, types and shardings of what was saved.
-            step: None means the newest; a broken one is reported and the one before it is taken.
+            step: None means the newest; one that is broken or half-written is reported and the one
+                before it is taken.
 
         Returns:
             None where there is no checkpoint at all.
@@ -169,20 +185,20 @@ class Checkpoints:
                     f"no checkpoint of step {step} in {self._directory} (known: "
                     f"{', '.join(map(str, steps)) or 'none'})"
                 )
-            problem = self._broken(step)
+            found, problem = self._try(step, abstract)
             if problem:
-                raise UserError(f"the checkpoint of step {step} is broken: {problem}")
-            return step, self._read(step, abstract)
+                raise UserError(
+                    f"the checkpoint of step {step} is broken: {problem} (known: "
+                    f"{', '.join(map(str, steps))})"
+                )
+            return step, found
+        for unfinished in self._half_written():
+            if not steps or unfinished > steps[-1]:
+                self._note(f"the checkpoint of step {unfinished} is half-written; passing it over")
         for candidate in reversed(steps):
-            problem = self._broken(candidate)
+            found, problem = self._try(candidate, abstract)
             if problem is None:
-                try:
-                    return candidate, self._read(candidate, abstract)
-                except UserError:
-                    raise
-                except Exception as error:
-                    # Whatever the storage layers raise: none of it is a reason to stop here.
-                    problem = " ".join(str(error).split())[:200]
+                return candidate, found
             self._note(f"the checkpoint of step {candidate} is broken ({problem}); passing it over")
         if steps:
             raise UserError(
@@ -192,9 +208,58 @@ class Checkpoints:
         return None
 
     def remove_after(self, step: int) -> None:
-        """Deletes the checkpoints that are newer, which were found broken."""
-        for newer in [there for there in self.steps() if there > step]:
-            self._manager.delete(newer)
+        """Deletes the checkpoints that are newer, which were found broken, and half-written ones.
+
+        Only for the run that writes: what is half-written may be another's work.
+        """
+        try:
+            for newer in [there for there in self.steps() if there > step]:
+                self._manager.delete(newer)
+            if not jax.process_index():
+                for unfinished in self._half_written().values():
+                    shutil.rmtree(unfinished)
+        except OSError as error:
+            raise _unwritable(self._directory, error) from error
+
+    def _rank(self, steps: Sequence[int]) -> list[int]:
+        """Those of the steps that were measured, the best first."""
+        sign = 1 if self._best_mode == "max" else -1
+        measured = [step for step in steps if step in self._measured]
+        return sorted(measured, key=lambda step: (sign * self._measured[step], step), reverse=True)
+
+    def _measure(self, step: int, metrics: Mapping[str, float] | None) -> None:
+        value = (metrics or {}).get(self._best_metric, math.nan)
+        if not math.isnan(value):
+            self._measured[step] = value
+
+    def _saved_metrics(self, step: int) -> Mapping[str, float] | None:
+        try:
+            metrics = self._manager.metrics(step)
+            return metrics and {name: float(value) for name, value in metrics.items()}
+        except (OSError, ValueError, TypeError, AttributeError):
+            # Its checkpoint is broken, which is said when that is read.
+            return None
+
+    def _half_written(self) -> dict[int, pathlib.Path]:
+        found = {}
+        for path in self._directory.glob(f"*{_HALF_WRITTEN}*"):
+            step = path.name.partition(_HALF_WRITTEN)[0]
+            if step.isdigit():
+                found[int(step)] = path
+        return dict(sorted(found.items()))
+
+    def _try(self, step: int, abstract: PyTree) -> tuple[PyTree, str | None]:
+        """The carry of a checkpoint, or what is wrong with it."""
+        problem = self._broken(step)
+        if problem:
+            return None, problem
+        try:
+            return self._read(step, abstract), None
+        except UserError:
+            raise
+        except Exception as error:
+            # Whatever the storage layers raise: none of it is a reason to stop here.
+            return None, " ".join(str(error).split())[:200] or type(error).__name__
 
     def _read(self, step: int, abstract: PyTree) -> PyTree:
         saved = self._manager.item_metadata(step)[_ITEM]
@@ -205,20 +270,14 @@ class Checkpoints:
         return self._manager.restore(step, args=args)[_ITEM]
 
     def _list_files(self) -> None:
-        if jax.process_index():
-            return
-        for step in self._directory.iterdir():
-            listing = step / _FILES
-            if not step.name.isdigit() or listing.exists():
-                continue
+        # Called just before a directory gets its final name: it must never be seen without a list.
+        for directory in self._half_written().values():
             files = {
-                str(path.relative_to(step)): _digest(path)
-                for path in sorted(step.rglob("*"))
-                if path.is_file()
+                str(path.relative_to(directory)): _digest(path)
+                for path in sorted(directory.rglob("*"))
+                if path.is_file() and path.name not in (_CHANGED_LAST, _FILES)
             }
-            partial = listing.with_suffix(".tmp")
-            partial.write_text(json.dumps(files, indent=1))
-            os.replace(partial, listing)
+            (directory / _FILES).write_text(json.dumps(files, indent=1))
 
     def _broken(self, step: int) -> str | None:
         """What is wrong with a checkpoint's files; None if nothing, or if never listed."""
@@ -235,8 +294,8 @@ class Checkpoints:
                     return f"{name} has {found_size} bytes of {size}"
                 if found_crc != crc:
                     return f"the content of {name} has changed"
-        except (OSError, ValueError) as error:
-            return str(error)
+        except (OSError, ValueError, TypeError, AttributeError) as error:
+            return f"{_FILES} cannot be read: {error}"
         return None
 
 
@@ -281,7 +340,10 @@ def _check_same(
 
 
 def _unwritable(directory: pathlib.Path, error: Exception) -> UserError:
-    reason = " ".join(str(error).split())[:300]
+    # TensorStore says the operating system's reason last, after several paths.
+    code = re.search(r"os_error_code='(\d+)'", str(error))
+    reason = os.strerror(int(code[1])) if code else getattr(error, "strerror", None)
+    shown = reason or " ".join(str(error).split())[:300]
     return UserError(
-        f"cannot write a checkpoint to {directory}: {reason}. Earlier checkpoints are as they were"
+        f"cannot write a checkpoint to {directory}: {shown}. Earlier checkpoints are as they were"
     )
