@@ -1,0 +1,93 @@
+"""Logits, gradients and batch statistics equal those of torchvision and timm: see README.md."""
+
+import json
+import pathlib
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from cnn import models, pretrained
+from tests.golden.draws import draw_all, images
+
+FILES = sorted(pathlib.Path(__file__).parent.glob("*.npz"))
+OUR_NAMES = {
+    "vit_small_patch16_224": "vit_s_16",
+    "vit_tiny_patch16_224": "vit_ti_16",
+}
+
+
+def compute(name: str, variables: dict[str, Any], size: int, dtype: type) -> tuple[Any, ...]:
+    """Logits; and loss, logits, model state and gradients of a training step."""
+    model = models.classifier(name, dtype=dtype)
+    labels = jnp.array([3, 7, 11, 0])
+
+    def run(params: Any, state: Any, few: Any, more: Any) -> tuple[Any, ...]:
+        def loss_fn(params: Any) -> tuple[Any, Any]:
+            logits, new_state = model.apply(
+                {"params": params, **state}, more, train=True, mutable=["batch_stats"]
+            )
+            losses = optax.softmax_cross_entropy_with_integer_labels(logits, labels)
+            return jnp.mean(losses), (logits, new_state)
+
+        logits = model.apply({"params": params, **state}, few, train=False)
+        return logits, *jax.value_and_grad(loss_fn, has_aux=True)(params)
+
+    state = {key: value for key, value in variables.items() if key != "params"}
+    few, more = (images(batch, size).astype(dtype) for batch in (2, 4))
+    return jax.device_get(jax.jit(run)(variables["params"], state, few, more))
+
+
+def norms(tensors: dict[str, np.ndarray], names: list[str]) -> np.ndarray:
+    return np.array([np.linalg.norm(tensors[name].astype(np.float64).ravel()) for name in names])
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+def test_golden(path):
+    check(path, np.float32, logits=1e-5, train=1e-4, gradient=2e-2, most=5e-3, running=1e-5)
+
+
+def check(
+    path: pathlib.Path,
+    dtype: type,
+    *,
+    logits: float,
+    train: float,
+    gradient: float,
+    most: float,
+    running: float,
+) -> None:
+    golden = np.load(path)
+    meta = json.loads(golden["meta"].tobytes())
+    name = OUR_NAMES.get(meta["model"], meta["model"])
+    variables = pretrained.from_torch(name, draw_all(meta["state"], dtype))
+    ours, (loss, (train_ours, state)), grads = compute(name, variables, meta["size"], dtype)
+
+    assert distance(ours, golden["logits"]) < logits
+    assert distance(train_ours, golden["train_logits"]) < train
+    np.testing.assert_allclose(loss, meta["train_loss"], rtol=train)
+
+    converted = pretrained.to_torch(name, {"params": grads, **state})
+    expected = np.array(list(meta["grad_norms"].values()))
+    scale = np.maximum(expected, 1e-3 * np.linalg.norm(expected))
+    errors = np.abs(norms(converted, list(meta["grad_norms"])) - expected) / scale
+    worst = list(meta["grad_norms"])[int(errors.argmax())]
+    assert errors.max() < gradient, worst
+    assert np.quantile(errors, 0.95) < most
+
+    expected = np.array(list(meta["running_stat_norms"].values()))
+    np.testing.assert_allclose(
+        norms(converted, list(meta["running_stat_norms"])), expected, rtol=running
+    )
+    assert converted.keys() == meta["state"].keys()
+
+
+def distance(ours: np.ndarray, golden: np.ndarray) -> float:
+    return float(np.abs(ours - golden).max() / np.abs(golden).max())
+
+
+def test_every_file_is_of_a_known_network():
+    assert len(FILES) == 8
