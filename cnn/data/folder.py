@@ -132,7 +132,7 @@ def _hold_out(tree: _Tree, fraction: float) -> tuple[_Tree, _Tree]:
         raise UserError(f"data.eval_fraction must be above 0 and below 1, got {fraction}")
 
     def rank(path: pathlib.Path) -> bytes:
-        return hashlib.sha256(path.relative_to(tree.root).as_posix().encode()).digest()
+        return hashlib.sha256(os.fsencode(path.relative_to(tree.root).as_posix())).digest()
 
     train: dict[str, list[pathlib.Path]] = {}
     held_out: dict[str, list[pathlib.Path]] = {}

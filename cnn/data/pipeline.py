@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from typing import Any
 
 import numpy as np
@@ -59,8 +59,8 @@ def train_batches(
     host_index: int = 0,
     host_count: int = 1,
     num_threads: int = 1,
-) -> Iterator[HostBatch]:
-    """This host's part of every training batch, without end.
+) -> Generator[HostBatch, None, None]:
+    """This host's part of every training batch, without end; `close()` stops the threads.
 
     Which examples make batch k depends on (seed, k) alone, and how one is augmented on (seed,
     epoch, position in the epoch) alone: hosts, threads and `start_step` change nothing. An epoch
@@ -111,7 +111,7 @@ def eval_batches(
     host_index: int = 0,
     host_count: int = 1,
     num_threads: int = 1,
-) -> Iterator[HostBatch]:
+) -> Generator[HostBatch, None, None]:
     """This host's part of every evaluation batch: all examples once, in the order of the source.
 
     The last batch is filled up with zeros of weight 0, so that every batch has one shape and every
@@ -126,9 +126,12 @@ def eval_batches(
         num_threads: As for `train_batches`.
 
     Raises:
-        UserError: If hosts do not divide a batch; from the iterator: what reading an image raises.
+        UserError: If the source is empty, or hosts do not divide a batch; from the iterator: what
+            reading an image raises.
     """
     part = _host_slice(batch_size, host_index, host_count)
+    if not len(source):
+        raise UserError(f"{source.info.name} has no examples to evaluate on")
     num_batches = -(-len(source) // batch_size)
     size = batch_size // host_count
 
@@ -185,7 +188,7 @@ def _batch(images: list[Any], labels: list[int], size: int) -> HostBatch:
 
 def _read_ahead(
     load: Callable[[int], HostBatch], steps: range, num_threads: int
-) -> Iterator[HostBatch]:
+) -> Generator[HostBatch, None, None]:
     import grain
 
     # A whole batch is one element: grain's bookkeeping costs 50 us an element, several times what a
@@ -211,7 +214,7 @@ def _errors_as_elements(
     return attempt
 
 
-def _closing(iterator: Any) -> Iterator[HostBatch]:
+def _closing(iterator: Any) -> Generator[HostBatch, None, None]:
     try:
         for element in iterator:
             if isinstance(element, UserError):

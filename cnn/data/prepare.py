@@ -35,7 +35,7 @@ def prepare(name: str, data_dir: str | os.PathLike[str] = "") -> pathlib.Path:
     where = os.path.expanduser(data_dir) if data_dir else None
     try:
         builder = tfds.builder(name, data_dir=where, file_format="array_record")
-        builder.download_and_prepare(file_format="array_record")
+        builder.download_and_prepare()
     except registered.DatasetNotFoundError as error:
         known = tfds.list_builders(with_community_datasets=False)
         raise unknown("tfds data set", name, known) from error

@@ -75,12 +75,14 @@ def test_every_extension_in_any_case_nested_but_nothing_hidden(tmp_path) -> None
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(b"x")
     draw(tmp_path / "two" / "a.png")
+    # A name that is no text in any encoding of today.
+    (tmp_path / "two" / "a.png").rename(os.fsdecode(os.fsencode(tmp_path / "two") + b"/\xff.png"))
     draw(tmp_path / "two" / "b.png")
     draw(tmp_path / ".thumbs" / "a.png")
     train, held_out = opened(tmp_path)
     assert train.info.class_names == ("one", "two")
     found = [n for s in (train, held_out) for n in names(s)]
-    assert sorted(found) == sorted([*good, "a.png", "b.png"])
+    assert sorted(found) == sorted([*good, os.fsdecode(b"\xff.png"), "b.png"])
     for source in (train, held_out):
         for i in range(len(source)):
             assert source[i]["image"].shape == (4, 5, 3)

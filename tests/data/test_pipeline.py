@@ -135,11 +135,11 @@ def test_the_slices_of_the_hosts_make_the_batch_of_one(host_count: int) -> None:
 
 def test_seed_and_epoch_change_the_augmentation_and_examples_differ() -> None:
     def noise(seed: int, count: int):
-        batches = take(train_batches(numbered(4), noisy, batch_size=4, seed=seed), count)
+        batches = take(train_batches(numbered(60), noisy, batch_size=20, seed=seed), count)
         return [(b["image"] - b["label"][:, None, None, None])[:, 0, 0, 0] for b in batches]
 
-    values = np.concatenate([*noise(0, 3), *noise(1, 3)])
-    assert len(np.unique(np.round(values, 4))) == 24
+    values = np.concatenate([*noise(0, 6), *noise(1, 6)])
+    assert len(np.unique(values)) > 235
 
 
 @pytest.mark.parametrize("batch_size", [1, 7, 64, 1000])
@@ -220,6 +220,11 @@ def test_a_batch_that_hosts_do_not_divide_is_refused_before_reading() -> None:
         train_batches(Broken(), noisy, batch_size=10, seed=0, host_count=4)
     with pytest.raises(UserError, match="for instance 8"):
         eval_batches(Broken(), plain, batch_size=10, host_count=4)
+
+
+def test_an_empty_evaluation_is_refused() -> None:
+    with pytest.raises(UserError, match="numbered has no examples to evaluate on"):
+        eval_batches(numbered(0), plain, batch_size=10)
 
 
 def test_a_negative_seed_is_refused() -> None:

@@ -63,6 +63,13 @@ def test_what_was_prepared_can_be_trained_on_and_stays(tmp_path, as_if_tensorflo
     assert {file: file.stat().st_mtime_ns for file in path.iterdir()} == before
 
 
+def test_what_was_prepared_in_another_format_is_not_passed_off(tmp_path, as_if_tensorflow) -> None:
+    info = prepare("stripes", tmp_path) / "dataset_info.json"
+    info.write_text(info.read_text().replace("array_record", "tfrecord"))
+    with pytest.raises(UserError, match=r"cannot prepare 'stripes'.*array_record"):
+        prepare("stripes", tmp_path)
+
+
 def test_without_tensorflow_it_says_what_to_install(tmp_path, monkeypatch) -> None:
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(UserError, match=r"pip install 'cnn\[prepare\]'"):

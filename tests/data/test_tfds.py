@@ -11,6 +11,7 @@ import tensorflow_datasets
 from PIL import Image
 from tensorflow_datasets import core, features
 
+from cnn.data.pipeline import eval_batches
 from cnn.data.tfds import tfds
 from cnn.errors import UserError
 
@@ -125,6 +126,17 @@ def test_splits_may_be_parts(prepared) -> None:
     labels = [s[i]["label"] for s in (train, held_out) for i in range(len(s))]
     assert (len(train), len(held_out)) == (18, 2)
     assert labels == [whole[i]["label"] for i in range(20)]
+
+
+def test_threads_read_the_same(prepared) -> None:
+    train, _ = tfds("dots", prepared, "", "")
+    want, got = (
+        list(eval_batches(train, lambda x: x.astype(np.float32), batch_size=1, num_threads=n))
+        for n in (0, 8)
+    )
+    for a, b in zip(want, got, strict=True):
+        np.testing.assert_array_equal(a["image"], b["image"])
+        np.testing.assert_array_equal(a["label"], b["label"])
 
 
 def test_gray_images_stay_gray(prepared) -> None:

@@ -64,7 +64,7 @@ def test_the_input_is_not_changed() -> None:
 
 @pytest.mark.parametrize(
     ("shape", "size", "want"),
-    [((40, 61), 20, (20, 30)), ((61, 40), 20, (30, 20)), ((7, 7), 9, (9, 9)), ((1, 9), 4, (4, 36))],
+    [((40, 61), 20, (20, 30)), ((63, 40), 20, (31, 20)), ((7, 7), 9, (9, 9)), ((1, 9), 4, (4, 36))],
 )
 def test_shorter_side(shape, size, want) -> None:
     assert shorter_side(*shape, size) == want
