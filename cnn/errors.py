@@ -11,16 +11,17 @@ class UserError(Exception):
     """
 
 
-def unknown(kind: str, got: str, known: Iterable[str]) -> UserError:
-    """The error for a name that is not in a table, with its nearest match.
+def unknown(kind: str, got: object, known: Iterable[str]) -> UserError:
+    """The error for a name that is not in a table, with its nearest match in whatever case.
 
     Args:
         kind: What the name names, for instance "model" or "optimizer".
-        got: The name the user gave.
-        known: The names that would have worked.
+        got: What the user gave; from a config it may be no string at all.
+        known: The names that would have worked; the first 40 of them are shown.
     """
     names = sorted(known)
-    near = difflib.get_close_matches(got, names, n=1, cutoff=0.5)
-    hint = f"; did you mean {near[0]!r}?" if near else ""
+    by_lower = {name.lower(): name for name in names}
+    near = difflib.get_close_matches(str(got).lower(), by_lower, n=1, cutoff=0.5)
+    hint = f"; did you mean {by_lower[near[0]]!r}?" if near else ""
     shown = ", ".join(names[:40]) + (", ..." if len(names) > 40 else "")
-    return UserError(f"unknown {kind} {got!r}{hint} (known: {shown})")
+    return UserError(f"unknown {kind} {got!r}{hint} (known: {shown or 'none'})")
