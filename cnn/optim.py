@@ -9,8 +9,9 @@ An update is written out once, for every optimizer, in the order of `make_optimi
 from __future__ import annotations
 
 import inspect
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -36,29 +37,40 @@ def make_schedule(
     Args:
         num_steps: Length of the training.
         steps_per_epoch: Turns epochs into steps.
-        name: `constant`; `cosine` and `linear`, which reach `end_factor` at the last step; `step`,
-            which multiplies by `decay_rate` at each of `decay_epochs`; `exponential`, which
-            multiplies by `decay_rate` every `decay_epochs[0]` epochs, smoothly.
+        name: `constant`; `cosine` and `linear`, which fall from the end of the warm-up on and reach
+            `end_factor` after the last step; `step`, which multiplies by `decay_rate` at each of
+            `decay_epochs`; `exponential`, which multiplies by `decay_rate` over every
+            `decay_epochs[0]` epochs after the warm-up, smoothly.
         warmup_epochs: The factor rises linearly from 0 over this time; 0 means no warm-up.
         end_factor: Where `cosine` and `linear` end.
-        decay_epochs: Counted from the start of the training, warm-up included.
+        decay_epochs: For `step`, counted from the start of the training, warm-up included.
         decay_rate: For `step` and `exponential`.
 
     Raises:
-        UserError: For an unknown name, or an exponential schedule without `decay_epochs`.
+        UserError: For an unknown name, a negative number, or an exponential schedule without
+            `decay_epochs`.
     """
+    _check_not_negative(
+        "schedule",
+        warmup_epochs=warmup_epochs,
+        end_factor=end_factor,
+        decay_rate=decay_rate,
+        decay_epochs=min(decay_epochs, default=0.0),
+    )
     warmup_steps = round(warmup_epochs * steps_per_epoch)
     # A training that ends before its warm-up does, as a trial of a few steps, is legal.
     rest_steps = max(num_steps - warmup_steps, 1)
     if name == "exponential" and not decay_epochs:
         raise UserError("the exponential schedule needs schedule.decay_epochs, for instance (2.4,)")
     decay_steps = [round(epochs * steps_per_epoch) for epochs in decay_epochs]
+    # Several may fall into one step, above all into the warm-up, and all of them count.
+    decays = Counter(max(step - warmup_steps, 0) for step in decay_steps)
     table: dict[str, Callable[[], optax.Schedule]] = {
         "constant": lambda: optax.constant_schedule(1.0),
         "cosine": lambda: optax.cosine_decay_schedule(1.0, rest_steps, end_factor),
         "linear": lambda: optax.linear_schedule(1.0, end_factor, rest_steps),
         "step": lambda: optax.piecewise_constant_schedule(
-            1.0, {max(step - warmup_steps, 0): decay_rate for step in decay_steps}
+            1.0, {step: decay_rate**count for step, count in decays.items()}
         ),
         "exponential": lambda: optax.exponential_decay(1.0, max(decay_steps[0], 1), decay_rate),
     }
@@ -77,9 +89,7 @@ class Decay(NamedTuple):
     after: optax.GradientTransformation
 
 
-def make_decay(
-    *, weight_decay: float, l2: float, l1: float, apply_to: Literal["kernels", "all"]
-) -> Decay:
+def make_decay(*, weight_decay: float, l2: float, l1: float, apply_to: str) -> Decay:
     """Penalties on the parameters; 0 means none.
 
     Args:
@@ -88,7 +98,11 @@ def make_decay(
         l2: Coupled: the loss gains l2 / 2 * sum of squares, so the optimizer sees l2 * parameter.
         l1: Coupled: the loss gains l1 * sum of absolute values.
         apply_to: `kernels` leaves out biases, scales and embeddings; `all` leaves out nothing.
+
+    Raises:
+        UserError: For a negative penalty or an unknown `apply_to`.
     """
+    _check_not_negative("regularization", weight_decay=weight_decay, l2=l2, l1=l1)
     if apply_to not in ("kernels", "all"):
         raise unknown("value of regularization.apply_to", apply_to, ("kernels", "all"))
     mask = kernels if apply_to == "kernels" else None
@@ -133,8 +147,9 @@ def make_optimizer(
         options: By optimizer name, its own arguments; only those of `name` are read.
 
     Raises:
-        UserError: For an unknown optimizer or an option that it does not have.
+        UserError: For an unknown optimizer, an option that it does not have, or a negative number.
     """
+    _check_not_negative("optimizer", learning_rate=learning_rate, clip_norm=clip_norm)
     if name not in OPTIMIZERS:
         raise unknown("optimizer", name, OPTIMIZERS)
     scaling = OPTIMIZERS[name]
@@ -151,6 +166,13 @@ def make_optimizer(
         optax.scale_by_trust_ratio() if name == "lamb" else optax.identity(),
         optax.scale_by_learning_rate(lambda step: learning_rate * schedule(step)),
     )
+
+
+def _check_not_negative(section: str, **values: float) -> None:
+    for name, value in values.items():
+        # Turned round, so that NaN is refused too.
+        if not value >= 0:
+            raise UserError(f"{section}.{name} must be at least 0, got {value}")
 
 
 def _sgd(momentum: float = 0.9, nesterov: bool = False) -> optax.GradientTransformation:
