@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
 
+from cnn.errors import UserError
 from cnn.report.evaluation import Evaluation, Mistake
 
 NUM_MISTAKES = 24
@@ -40,19 +41,21 @@ def examine(
 
     Returns:
         Metrics `loss` and `accuracy`, and the mistakes of highest probability first.
+
+    Raises:
+        UserError: If there is no example.
     """
-    logits_parts, labels_parts = [], []
-    for batch in batches:
-        real = batch["weight"] > 0
-        logits_parts.append(np.asarray(outputs(batch)["logits"], np.float64)[real])
-        labels_parts.append(batch["label"][real])
-    logits, labels = np.concatenate(logits_parts), np.concatenate(labels_parts)
-    log_probabilities = log_softmax(logits)
-    predicted = logits.argmax(axis=-1)
+    # Four numbers an example are kept: all logits of a large split would not fit in memory.
+    parts = [
+        _measure(outputs(batch)["logits"], batch["label"], batch["weight"]) for batch in batches
+    ]
+    if not sum(len(part.labels) for part in parts):
+        raise UserError("the evaluation split has no examples")
+    labels, predicted, losses, sureness = (
+        np.concatenate(part) for part in zip(*parts, strict=True)
+    )
     confusion = np.zeros((len(class_names), len(class_names)), np.int64)
     np.add.at(confusion, (labels, predicted), 1)
-    rows = np.arange(len(labels))
-    sureness = np.exp(log_probabilities[rows, predicted])
     wrong = np.flatnonzero(predicted != labels)
     worst = wrong[np.argsort(-sureness[wrong], kind="stable")][:NUM_MISTAKES]
     mistakes = tuple(
@@ -66,10 +69,30 @@ def examine(
         for index in worst
     )
     metrics = {
-        "loss": float(-log_probabilities[rows, labels].mean()),
+        "loss": float(losses.mean()),
         "accuracy": float((predicted == labels).mean()),
     }
     return Evaluation(metrics, step, len(labels), class_names, confusion, mistakes)
+
+
+class _Measured(NamedTuple):
+    labels: Int[np.ndarray, " n"]
+    predicted: Int[np.ndarray, " n"]
+    losses: Float[np.ndarray, " n"]
+    sureness: Float[np.ndarray, " n"]
+
+
+def _measure(
+    logits: Float[np.ndarray, "batch classes"],
+    labels: Int[np.ndarray, " batch"],
+    weight: Float[np.ndarray, " batch"],
+) -> _Measured:
+    """What is kept of a batch; padding is left out."""
+    real = weight > 0
+    log_probabilities, labels = log_softmax(logits[real].astype(np.float64)), labels[real]
+    predicted, rows = log_probabilities.argmax(axis=-1), np.arange(len(labels))
+    losses = -log_probabilities[rows, labels]
+    return _Measured(labels, predicted, losses, np.exp(log_probabilities[rows, predicted]))
 
 
 def log_softmax(logits: Float[np.ndarray, "n classes"]) -> Float[np.ndarray, "n classes"]:
