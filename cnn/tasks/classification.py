@@ -26,7 +26,8 @@ def make(
     """Cross-entropy classification.
 
     The batch has `image` [batch, height, width, channels], `label` [batch] and `weight` [batch];
-    `predict` reads only the images and gives `logits` and `probabilities` [batch, classes].
+    `predict` reads only the images and gives `logits` and `probabilities` [batch, classes]. Where
+    the weight is 0, image and label may be anything; only batch norm sees that there was something.
 
     Args:
         model: Images to logits, with the keyword `train`.
@@ -37,10 +38,12 @@ def make(
         accumulate_steps: Parts of the batch whose gradients are averaged one after another.
 
     Raises:
-        UserError: For a smoothing outside [0, 1).
+        UserError: For a smoothing outside [0, 1) or a negative `top_k`.
     """
     if not 0.0 <= label_smoothing < 1.0:
         raise UserError(f"task.label_smoothing must be in [0, 1), got {label_smoothing}")
+    if top_k < 0:
+        raise UserError(f"task.top_k must be at least 0, got {top_k}")
 
     def measure(
         logits: Float[Array, "batch classes"],
@@ -59,7 +62,10 @@ def make(
     def loss_fn(
         params: Params, model_state: ModelState, batch: Batch, key: Key
     ) -> tuple[Float[Array, ""], tuple[ModelState, Metrics]]:
-        logits, model_state = forward_train(model, params, model_state, batch["image"], key)
+        # Padding weighs 0, but 0 times the gradient of a NaN is a NaN.
+        real = batch["weight"].reshape(-1, *(1 for _ in batch["image"].shape[1:])) > 0
+        images = jnp.where(real, batch["image"], 0)
+        logits, model_state = forward_train(model, params, model_state, images, key)
         targets = jax.nn.one_hot(batch["label"], logits.shape[-1])
         losses = optax.softmax_cross_entropy(logits, optax.smooth_labels(targets, label_smoothing))
         metrics = measure(logits, batch["label"], batch["weight"], losses)
