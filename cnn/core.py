@@ -9,6 +9,7 @@ from typing import Any, Generic, NamedTuple, Protocol, TypeVar, runtime_checkabl
 import jax
 import jax.numpy as jnp
 import optax
+from jax.typing import ArrayLike
 from jaxtyping import Array, Float, Int, PRNGKeyArray, PyTree, Shaped
 
 Batch = Mapping[str, Shaped[Array, "batch ..."]]
@@ -32,8 +33,8 @@ class Mean(NamedTuple):
         values = jnp.where(weight > 0, values.astype(jnp.float32), 0.0)
         return cls(jnp.sum(values * weight), jnp.sum(weight))
 
-    def compute(self) -> Float[Array, ""]:
-        """The mean; NaN where nothing was counted."""
+    def compute(self) -> ArrayLike:
+        """The mean; NaN where nothing was counted. Of fetched sums it is NumPy's."""
         return self.total / self.weight
 
 
@@ -106,7 +107,8 @@ def descend(
         loss_fn: The loss.
         tx: The optimizer.
         accumulate_steps: The batch is cut into this many parts, whose gradients are averaged before
-            the one update: the same step in less memory. Batch norm sees each part by itself.
+            the one update: the same step in less memory. Batch norm sees each part by itself, and
+            parts count alike, so with padding the step is the same only if it is spread evenly.
 
     Raises:
         ValueError: If `accumulate_steps` does not divide the batch.

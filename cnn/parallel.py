@@ -42,8 +42,10 @@ class Strategy(NamedTuple):
         num_devices: How many devices share a batch.
         axis_name: What batch norm and gradients average over; None under `mesh`.
         put: Host batch (this host's slice) -> laid out batch. The batch axis must divide.
+        share: A value that every device sees whole, as the key of a step.
         init: (function of (key, batch), key, laid out batch) -> laid out result.
-        step: Function of (carry, batch, key) -> jitted form over laid out values, carry donated.
+        step: Function of (state, tally, batch, key) -> jitted form, the state donated; all but the
+            shared key laid out.
         total: Inside a step or an evaluation: sums over this replica's examples -> over all.
         evaluate: Function of (state, batch) -> jitted form whose result is laid out.
         predict: Function of (state, batch) -> jitted form whose results keep the example axis.
@@ -57,8 +59,9 @@ class Strategy(NamedTuple):
     name: str
     num_devices: int
     axis_name: str | None
-    put: Callable[[HostBatch], Batch]
-    init: Callable[[Callable[..., PyTree], jax.Array, Batch], PyTree]
+    put: Callable[[HostBatch], PyTree]
+    share: Callable[[PyTree], PyTree]
+    init: Callable[[Callable[..., PyTree], jax.Array, PyTree], PyTree]
     step: Callable[[Callable[..., PyTree]], Callable[..., PyTree]]
     total: Callable[[PyTree], PyTree]
     evaluate: Callable[[Callable[..., PyTree]], Callable[..., PyTree]]
@@ -110,7 +113,7 @@ def mesh_strategy(devices: Sequence[Any]) -> Strategy:
     replicated = NamedSharding(mesh, PartitionSpec())
     by_example = NamedSharding(mesh, PartitionSpec(("data", "fsdp")))
 
-    def put(batch: HostBatch) -> Batch:
+    def put(batch: HostBatch) -> PyTree:
         return jax.tree.map(
             lambda x: jax.make_array_from_process_local_data(by_example, np.asarray(x)), dict(batch)
         )
@@ -125,6 +128,7 @@ def mesh_strategy(devices: Sequence[Any]) -> Strategy:
         num_devices=len(devices),
         axis_name=None,
         put=put,
+        share=lambda tree: jax.device_put(tree, replicated),
         init=lambda init, key, batch: jax.jit(init, out_shardings=replicated)(key, batch),
         step=lambda step: jax.jit(step, donate_argnums=0, out_shardings=replicated),
         total=lambda tree: tree,
@@ -141,24 +145,25 @@ def mesh_strategy(devices: Sequence[Any]) -> Strategy:
 def pmap_strategy(devices: Sequence[Any]) -> Strategy:
     """One replica a device, with explicit averages over `AXIS`."""
     count = len(devices)
-    by_replica = NamedSharding(
-        Mesh(np.asarray(devices), (AXIS,), axis_types=(AxisType.Auto,)), PartitionSpec(AXIS)
-    )
+    mesh = Mesh(np.asarray(devices), (AXIS,), axis_types=(AxisType.Auto,))
+    by_replica = NamedSharding(mesh, PartitionSpec(AXIS))
+    everywhere = NamedSharding(mesh, PartitionSpec())
 
     def pmap(function: Callable[..., PyTree], **options: Any) -> Callable[..., PyTree]:
         return jax.pmap(function, axis_name=AXIS, devices=devices, **options)
 
-    def put(batch: HostBatch) -> Batch:
+    def put(batch: HostBatch) -> PyTree:
         return jax.tree.map(
             lambda x: jax.device_put(np.asarray(x).reshape(count, -1, *x.shape[1:]), by_replica),
             dict(batch),
         )
 
     def step(function: Callable[..., PyTree]) -> Callable[..., PyTree]:
-        def replica(carry: PyTree, batch: Batch, key: jax.Array) -> PyTree:
-            return function(carry, batch, jax.random.fold_in(key, jax.lax.axis_index(AXIS)))
+        def replica(state: PyTree, tally: PyTree, batch: Batch, key: jax.Array) -> PyTree:
+            own_key = jax.random.fold_in(key, jax.lax.axis_index(AXIS))
+            return function(state, tally, batch, own_key)
 
-        return pmap(replica, in_axes=(0, 0, None), donate_argnums=0)
+        return pmap(replica, in_axes=(0, 0, 0, None), donate_argnums=0)
 
     def first(tree: PyTree) -> PyTree:
         return jax.tree.map(lambda x: x.addressable_shards[0].data.reshape(x.shape[1:]), tree)
@@ -171,6 +176,7 @@ def pmap_strategy(devices: Sequence[Any]) -> Strategy:
         num_devices=count,
         axis_name=AXIS,
         put=put,
+        share=lambda tree: jax.device_put(tree, everywhere),
         init=lambda init, key, batch: pmap(init, in_axes=(None, 0))(key, batch),
         step=step,
         total=lambda tree: jax.lax.psum(tree, AXIS),

@@ -176,7 +176,7 @@ def train(
     """
     loop, strategy = experiment.loop, experiment.strategy
     carry = blank_carry(experiment)
-    step_key = jax.random.split(jax.random.key(experiment.config["seed"]))[1]
+    step_key = strategy.share(jax.random.split(jax.random.key(experiment.config["seed"]))[1])
     zeros = carry.tally
     step_fn = make_step(experiment.task, strategy)
     evaluate = make_evaluate(experiment)

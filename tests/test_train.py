@@ -168,8 +168,9 @@ def test_log_has_every_line_that_is_due(tmp_path):
     assert [line["step"] for line in logged if "eval/loss" in line] == [4, 7]
     first = logged[0]
     assert first["epoch"] == pytest.approx(2 / experiment.steps_per_epoch)
+    # optax takes 1 - (1 - 1 / n) in float32, which costs the digits that are allowed here.
     assert first["train/learning_rate"] == pytest.approx(
-        2e-3 * 1 / experiment.steps_per_epoch, rel=1e-6
+        2e-3 * 1 / experiment.steps_per_epoch, rel=1e-5
     )
 
 
@@ -190,7 +191,7 @@ def test_two_runs_are_equal_and_another_seed_is_not(tmp_path):
 
 def test_loss_that_is_not_finite_stops_and_names_the_step(tmp_path):
     hopeless = {"name": "sgd", "learning_rate": 1e30}
-    with pytest.raises(UserError, match=r"the loss of step 2 is not finite"):
+    with pytest.raises(UserError, match=r"the loss of step 3 is not finite"):
         run(
             tmp_path,
             optimizer=hopeless,
@@ -198,7 +199,7 @@ def test_loss_that_is_not_finite_stops_and_names_the_step(tmp_path):
             train={"num_steps": 6, "log_every_steps": 6, "checkpoint_every_steps": 1},
         )
     step, arrays = saved(tmp_path, tiny.experiment(optimizer=hopeless))
-    assert step == 1
+    assert step == 2
     assert np.isfinite(arrays[".tally.metrics['loss'].total"])
 
 
@@ -249,12 +250,16 @@ def test_run_goes_on_over_other_devices(tmp_path):
 @pytest.fixture(scope="module")
 def trained():
     """A state that is neither blank nor perfect."""
-    experiment = tiny.experiment()
+    experiment = tiny.experiment(
+        schedule={"name": "constant", "warmup_epochs": 0.0},
+        ema={"decay": 0.0},
+        optimizer={"learning_rate": 0.02},
+    )
     state, tally = train.blank_carry(experiment)
     step = train.make_step(experiment.task, experiment.strategy)
     key = jax.random.key(1)
     batches = experiment.train_batches(0)
-    for _ in range(20):
+    for _ in range(60):
         state, tally = step(state, tally, experiment.strategy.put(next(batches)), key)
     batches.close()
     return jax.device_get(state)
@@ -263,8 +268,6 @@ def trained():
 @pytest.mark.parametrize("num_devices", [1, 8])
 @pytest.mark.parametrize("batch_size", [1, 7, 64, 1000])
 def test_evaluation_is_one_number(trained, batch_size, num_devices):
-    if (batch_size, num_devices) == (1, 1):
-        pytest.skip("the slow way to what (1, 8) shows: 1,000 dispatches of one example")
     expected = _evaluate(trained, 250, 1)
     found = _evaluate(trained, batch_size, num_devices)
     assert found["eval/accuracy"] == expected["eval/accuracy"]
@@ -274,7 +277,9 @@ def test_evaluation_is_one_number(trained, batch_size, num_devices):
 
 def _evaluate(state, batch_size, num_devices):
     experiment = tiny.experiment(
-        evaluation={"batch_size": batch_size}, parallel={"num_devices": num_devices}
+        ema={"decay": 0.0},
+        evaluation={"batch_size": batch_size},
+        parallel={"num_devices": num_devices},
     )
     return train.make_evaluate(experiment)(experiment.strategy.unpack(state))
 

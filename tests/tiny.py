@@ -5,9 +5,8 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from configs.mnist5k import lenet5
-
 from cnn import experiment as experiments
+from configs.mnist5k import lenet5
 
 OVERRIDES = {
     "model": {"name": "resnet_test"},

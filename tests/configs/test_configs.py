@@ -8,11 +8,11 @@ import sys
 
 import jax
 import pytest
-from configs import base
 
 from cnn import experiment as experiments
 from cnn.cli import config_file
 from cnn.errors import UserError
+from configs import base
 
 ROOT = pathlib.Path(__file__).parents[2]
 CONFIGS = sorted(
@@ -151,7 +151,7 @@ def test_argument_behind_the_colon_reaches_the_config():
     ],
 )
 def test_wrong_override_is_one_clear_line(overrides, message):
-    with pytest.raises(UserError, match="[^\n]*") as caught:
+    with pytest.raises(UserError) as caught:
         read(*overrides)
     assert message in str(caught.value)
     assert "\n" not in str(caught.value)
