@@ -110,14 +110,11 @@ def test_every_optimizer_descends_keeps_types_and_goes_on_from_a_restored_state(
 @pytest.mark.parametrize("name", NAMES)
 def test_every_optimizer_moves_every_parameter_by_about_its_learning_rate(name):
     params, gradients = tree(), jax.tree.map(jnp.sign, tree(2))
-    small = updates_of(optimizer(name, learning_rate=1e-3), gradients, params)
-    large = updates_of(optimizer(name, learning_rate=1e-2), gradients, params)
-    for before, after, far in zip(*map(jax.tree.leaves, (params, small, large)), strict=True):
-        step = np.abs(after - before)
-        # All but Muon move each element; it moves a kernel as a whole.
+    after = updates_of(optimizer(name, learning_rate=1e-3), gradients, params)
+    for old, new in zip(jax.tree.leaves(params), jax.tree.leaves(after), strict=True):
+        step = np.abs(new - old)
         assert np.all(step > 0)
         assert 1e-5 < np.sqrt(np.mean(step**2)) < 1e-2
-        np.testing.assert_allclose(far - before, 10 * (after - before), rtol=1e-2, atol=1e-6)
 
 
 def test_a_checkpoint_holds_the_state_of_every_optimizer(tmp_path):
@@ -423,25 +420,26 @@ def penalised_gradient(params, gradients, penalty):
     return jax.grad(loss_fn)(params)
 
 
-@pytest.mark.parametrize("name", ["sgd", "adam", "lion"])
 @pytest.mark.parametrize(
-    ("penalties", "penalty"),
+    ("name", "penalties", "penalty"),
     [
-        ({"l2": 0.3}, lambda w: 0.3 / 2 * jnp.sum(w**2)),
-        ({"l1": 0.3}, lambda w: 0.3 * jnp.sum(jnp.abs(w))),
-        ({"l2": 0.2, "l1": 0.1}, lambda w: 0.1 * jnp.sum(w**2) + 0.1 * jnp.sum(jnp.abs(w))),
+        ("sgd", {"l2": 0.3}, lambda w: 0.3 / 2 * jnp.sum(w**2)),
+        ("lion", {"l1": 0.3}, lambda w: 0.3 * jnp.sum(jnp.abs(w))),
+        (
+            "adam",
+            {"l2": 0.2, "l1": 0.1},
+            lambda w: 0.2 / 2 * jnp.sum(w**2) + 0.1 * jnp.sum(jnp.abs(w)),
+        ),
     ],
 )
 def test_coupled_penalties_are_terms_of_the_loss(name, penalties, penalty):
-    params, gradients = tree(), tree(2)
+    # Gradients so small that the penalty decides, also where only their sign counts.
+    params, gradients = tree(), jax.tree.map(lambda g: 0.1 * g, tree(2))
     coupled = updates_of(optimizer(name, **penalties), gradients, params)
     by_loss = updates_of(optimizer(name), penalised_gradient(params, gradients, penalty), params)
     assert_same(coupled, by_loss)
-    assert not np.allclose(
-        coupled["body"]["kernel"],
-        updates_of(optimizer(name), gradients, params)["body"]["kernel"],
-        atol=1e-4,
-    ) or name in ("adam", "lion")  # whose first step is the gradient's sign
+    without = updates_of(optimizer(name), gradients, params)
+    assert np.max(np.abs(coupled["body"]["kernel"] - without["body"]["kernel"])) > 0.01
 
 
 @pytest.mark.parametrize("name", sorted({*NAMES} - {"lamb"}))  # whose trust ratio rescales it
