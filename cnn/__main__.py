@@ -76,9 +76,10 @@ def _run(words: list[str], started: float) -> int:
     )
     module.add_arguments(parser)
     known, overrides = parser.parse_known_args(words[1:])
-    if overrides and not (module.TAKES_CONFIG and overrides[0].startswith("--config")):
-        flags = [flag for action in parser._actions for flag in action.option_strings]
-        raise unknown("argument", overrides[0].split("=")[0], flags)
+    for word in overrides:
+        if not module.TAKES_CONFIG or (word.startswith("--") and not word.startswith("--config.")):
+            flags = [flag for action in parser._actions for flag in action.option_strings]
+            raise unknown("argument", word.partition("=")[0], flags)
     known.started = started
     known.overrides = overrides
     return module.run(known)

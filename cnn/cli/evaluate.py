@@ -25,7 +25,7 @@ def run(args: argparse.Namespace) -> int:
     from cnn.cli import workdir
 
     directory = pathlib.Path(args.workdir)
-    config, _ = workdir.read(directory)
+    config = workdir.read_config(directory)
     workdir.start_jax()
     from cnn import experiment as experiments
 

@@ -39,7 +39,7 @@ def run(args: argparse.Namespace) -> int:
     if args.top < 1:
         raise UserError(f"--top must be at least 1, got {args.top}")
     directory = pathlib.Path(args.workdir)
-    config, facts = workdir.read(directory)
+    config, facts = workdir.read_config(directory), workdir.read_facts(directory)
     from cnn.data.decode import read_image
 
     pictures, code = {}, 0

@@ -23,6 +23,6 @@ def run(args: argparse.Namespace) -> int:
     from cnn.report.html import write_report
 
     directory = pathlib.Path(args.workdir)
-    workdir.read(directory)
+    workdir.read_config(directory)
     print(f"report: {write_report(directory, evaluation=evaluation.load(directory))}")
     return 0

@@ -35,8 +35,12 @@ def run(args: argparse.Namespace) -> int:
 
     experiment = experiments.build(config)
     workdir.check_same_config(directory, experiment)
-    workdir.record(directory, experiment)
     loop = experiment.loop
+    if workdir.is_finished(directory, loop.num_steps):
+        print(f"{directory} is finished: step {loop.num_steps:,}, nothing to do")
+        print(f"report: {directory / 'report.html'}")
+        return 0
+    workdir.record(directory, experiment)
     with Console(
         loop.num_steps, experiment.steps_per_epoch, log_every_steps=loop.log_every_steps
     ) as console:
@@ -48,8 +52,4 @@ def run(args: argparse.Namespace) -> int:
                 f"{loop.num_steps}; the checkpoint is saved, the same command goes on"
             )
             return 128 + outcome.signal
-    if workdir.is_finished(directory, outcome.step):
-        print(f"{directory} is finished: step {outcome.step} of {loop.num_steps}, nothing to do")
-        print(f"report: {directory / 'report.html'}")
-        return 0
     return workdir.examine(directory, experiment, outcome.state, outcome.step)

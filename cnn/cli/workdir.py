@@ -156,26 +156,34 @@ def headline(experiment: Experiment) -> str:
 
 
 def is_finished(directory: pathlib.Path, step: int) -> bool:
-    """Whether the model after this step has been examined and reported."""
+    """Whether the model after this step is saved, examined and reported."""
     evaluation = files.read_json(directory / "evaluation.json")
     return (
         evaluation is not None
         and evaluation["step"] == step
+        and (directory / "checkpoints" / str(step)).is_dir()
         and (directory / "report.html").exists()
     )
 
 
-def read(directory: pathlib.Path) -> tuple[dict[str, Any], DataFacts]:
-    """Config and data facts of a run. Raises a UserError where the directory holds none."""
-    from cnn.experiment import DataFacts
-
+def read_config(directory: pathlib.Path) -> dict[str, Any]:
+    """The config of a run. Raises a UserError where the directory holds none."""
     config = files.read_json(directory / CONFIG)
-    facts = files.read_json(directory / DATASET)
-    if config is None or facts is None:
+    if config is None:
         raise UserError(
             f"{directory} holds no run (no {CONFIG}); make one with cnn train --workdir={directory}"
         )
-    return config, DataFacts(tuple(facts["class_names"]), facts["num_train"], facts["num_eval"])
+    return config
+
+
+def read_facts(directory: pathlib.Path) -> DataFacts:
+    """What the run's model knows of its data. Raises a UserError where that is missing."""
+    from cnn.experiment import DataFacts
+
+    facts = files.read_json(directory / DATASET)
+    if facts is None:
+        raise UserError(f"{directory} has no {DATASET}; cnn train with the same config writes it")
+    return DataFacts(tuple(facts["class_names"]), facts["num_train"], facts["num_eval"])
 
 
 def for_reading(config: Mapping[str, Any]) -> dict[str, Any]:
