@@ -19,5 +19,5 @@ def get_config() -> Any:
     config.optimizer.update(name="adamw", learning_rate=2e-3)
     config.regularization.weight_decay = 1e-2
     config.schedule.warmup_epochs = 1.0
-    config.train.update(num_epochs=25.0, log_every_steps=31, eval_every_steps=310)
+    config.train.update(num_epochs=25.0, log_every_steps=31, checkpoint_every_steps=310)
     return config
