@@ -1,0 +1,443 @@
+"""Classification: formulas, padding, accumulation, dropout, training, mixed precision."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from flax import linen
+
+from cnn import core, models
+from cnn.errors import UserError
+from cnn.tasks import classification
+
+KEY = jax.random.key(0)
+SGD = optax.sgd(0.1)
+
+
+class Linear(linen.Module):
+    """Dropout of the pixels and one dense layer."""
+
+    num_classes: int = 5
+    dropout_rate: float = 0.0
+
+    @linen.compact
+    def __call__(self, images, *, train=False):
+        x = images.reshape(images.shape[0], -1)
+        x = linen.Dropout(self.dropout_rate)(x, deterministic=not train)
+        return linen.Dense(self.num_classes, name="logits")(x)
+
+
+def make(model=None, tx=SGD, **options):
+    defaults = {"label_smoothing": 0.0, "top_k": 0, "accumulate_steps": 1}
+    return classification.make(model or Linear(), tx, **{**defaults, **options})
+
+
+def batch_of(count=8, shape=(4, 4, 1), num_classes=5, seed=0):
+    rng = np.random.default_rng(seed)
+    return {
+        "image": jnp.asarray(rng.normal(size=(count, *shape)), jnp.float32),
+        "label": jnp.asarray(rng.integers(0, num_classes, count), jnp.int32),
+        "weight": jnp.ones(count),
+    }
+
+
+def real_network(name, **fields):
+    """A network with a batch of its own kind of images."""
+    info = models.describe(name)
+    shape = (info.image_size, info.image_size, info.channels)
+    return models.classifier(name, num_classes=5, **fields), batch_of(8, shape)
+
+
+def padded(batch, fill):
+    """The batch with three padded examples among the others, whose pixels are `fill`."""
+    where = np.asarray([0, 3, 8])
+    image = np.insert(np.asarray(batch["image"]), where, fill, axis=0)
+    label = np.insert(np.asarray(batch["label"]), where, 4)
+    weight = np.insert(np.asarray(batch["weight"]), where, 0.0)
+    return {"image": jnp.asarray(image), "label": jnp.asarray(label), "weight": jnp.asarray(weight)}
+
+
+def recorder():
+    """An optimizer that changes nothing and whose state is the last gradient."""
+    return optax.chain(remember_gradient(), optax.set_to_zero())
+
+
+def remember_gradient():
+    """Passes gradients on and keeps the last as its state."""
+    return optax.GradientTransformation(
+        lambda params: jax.tree.map(jnp.zeros_like, params),
+        lambda grads, state, params=None: (grads, grads),
+    )
+
+
+# Compiled: operation by operation each of these takes seconds.
+
+
+def init(task, batch):
+    return jax.jit(task.init)(KEY, batch)
+
+
+def step(task, state, batch, key=KEY):
+    return jax.jit(task.step)(state, batch, key)
+
+
+def evaluate(task, state, batch):
+    return jax.jit(task.evaluate)(state, batch)
+
+
+def predict(task, state, batch):
+    return jax.jit(task.predict)(state, batch)
+
+
+def numpy_log_softmax(logits):
+    logits = np.asarray(logits, np.float64)
+    return logits - np.log(np.sum(np.exp(logits), axis=-1, keepdims=True))
+
+
+def norm(tree):
+    return float(
+        np.sqrt(sum(np.sum(np.asarray(x, np.float64) ** 2) for x in jax.tree.leaves(tree)))
+    )
+
+
+def values(metrics):
+    return {name: float(value) for name, value in core.compute(metrics).items()}
+
+
+def assert_same(left, right, **tolerance):
+    jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, **tolerance), left, right)
+
+
+def test_the_state_before_the_first_step():
+    model, batch = real_network("resnet_test")
+    state = init(make(model, optax.adam(1e-3)), batch)
+    assert int(state.step) == 0
+    assert state.step.dtype == jnp.int32
+    assert set(state.model_state) == {"batch_stats"}
+    assert state.ema is None
+    make_variables = jax.jit(lambda key: model.init({"params": key}, batch["image"], train=False))
+    assert_same(state.params, make_variables(KEY)["params"], rtol=1e-6)
+    assert set(init(make(), batch_of()).model_state) == set()
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.1, 0.7])
+def test_loss_of_a_step_is_cross_entropy_with_smoothed_labels(smoothing):
+    task, batch = make(label_smoothing=smoothing), batch_of()
+    state = init(task, batch)
+    _, metrics = step(task, state, batch)
+    logs = numpy_log_softmax(predict(task, state, batch)["logits"])
+    true = logs[np.arange(8), np.asarray(batch["label"])]
+    # Szegedy et al. 2016, equation 7: (1 - s) of the target on the label, s / K on every class.
+    expected = np.mean(-(1 - smoothing) * true - smoothing / 5 * logs.sum(axis=-1))
+    assert values(metrics)["loss"] == pytest.approx(expected, rel=1e-5)
+    # What is reported of an evaluation can be compared whatever the smoothing was.
+    evaluated = values(evaluate(task, state, batch))
+    assert evaluated["loss"] == pytest.approx(-np.mean(true), rel=1e-5)
+
+
+@pytest.mark.parametrize("smoothing", [-0.1, 1.0, float("nan")])
+def test_a_smoothing_that_cannot_be_is_refused(smoothing):
+    with pytest.raises(UserError, match=r"task\.label_smoothing must be in \[0, 1\), got"):
+        make(label_smoothing=smoothing)
+
+
+def logits_task(**options):
+    """A task whose logits are the first pixels of the image, as they are."""
+
+    class Identity(linen.Module):
+        def __call__(self, images, *, train=False):
+            return images[:, 0, :, 0]
+
+    return make(Identity(), optax.identity(), **options)
+
+
+def logits_batch(logits, labels):
+    image = jnp.asarray(logits, jnp.float32)[:, None, :, None]
+    return {
+        "image": image,
+        "label": jnp.asarray(labels, jnp.int32),
+        "weight": jnp.ones(len(labels)),
+    }
+
+
+def evaluate_logits(logits, labels, **options):
+    state = core.TrainState(jnp.zeros((), jnp.int32), {}, {}, ())
+    return values(evaluate(logits_task(**options), state, logits_batch(logits, labels)))
+
+
+RANKING = [[5.0, 4, 3, 2, 1], [1.0, 2, 3, 4, 5], [0.0, 9, 8, 7, 6], [3.0, 1, 2, 5, 4]]
+
+
+@pytest.mark.parametrize(
+    ("top_k", "expected"), [(1, 0.25), (2, 0.5), (3, 0.75), (5, 1.0), (9, 1.0)]
+)
+def test_top_k_counts_the_label_among_the_k_best(top_k, expected):
+    # The labels have ranks 1, 2, 5 and 3.
+    measured = evaluate_logits(RANKING, [0, 3, 0, 0], top_k=top_k)
+    assert measured[f"top{top_k}_accuracy"] == expected
+    assert measured["accuracy"] == 0.25
+
+
+def test_top_k_is_measured_in_steps_too_and_only_when_asked_for():
+    batch = batch_of()
+    for top_k, names in ((0, {"loss", "accuracy"}), (2, {"loss", "accuracy", "top2_accuracy"})):
+        task = make(top_k=top_k)
+        state = init(task, batch)
+        assert set(step(task, state, batch)[1]) == names
+        assert set(evaluate(task, state, batch)) == names
+    with pytest.raises(UserError, match=r"task\.top_k must be at least 0, got -1"):
+        make(top_k=-1)
+
+
+def test_large_logits_do_not_overflow():
+    measured = evaluate_logits([[1e4, 0, 0, 0, 0], [0, 1e4, 0, 0, 0]], [0, 2])
+    assert measured["loss"] == pytest.approx(5000.0)
+
+
+def test_predict_gives_logits_and_their_probabilities_and_needs_no_label():
+    task, batch = make(), batch_of()
+    outputs = predict(task, init(task, batch), {"image": batch["image"]})
+    assert set(outputs) == {"logits", "probabilities"}
+    expected = np.exp(numpy_log_softmax(outputs["logits"]))
+    np.testing.assert_allclose(outputs["probabilities"], expected, rtol=1e-5)
+
+
+# Padding.
+
+
+@pytest.mark.parametrize("fill", [0.0, 1e3, np.nan, np.inf])
+def test_padded_examples_change_nothing_in_a_step(fill):
+    task = make(tx=optax.adam(0.1), label_smoothing=0.1, top_k=2)
+    batch = batch_of()
+    state = init(task, batch)
+    alone, alone_metrics = step(task, state, batch)
+    among, among_metrics = step(task, state, padded(batch, fill))
+    assert_same(among.params, alone.params, rtol=1e-5, atol=1e-6)
+    assert values(among_metrics) == pytest.approx(values(alone_metrics), rel=1e-5)
+    assert float(among_metrics["loss"].weight) == 8
+
+
+@pytest.mark.parametrize("fill", [1e3, np.nan])
+def test_padded_examples_change_nothing_in_an_evaluation_with_batch_norm_either(fill):
+    model, batch = real_network("resnet_test")
+    task = make(model, top_k=2)
+    state = init(task, batch)
+    among = evaluate(task, state, padded(batch, fill))
+    assert values(among) == pytest.approx(values(evaluate(task, state, batch)), rel=1e-5)
+    assert {float(metric.weight) for metric in among.values()} == {8.0}
+
+
+def test_the_padding_of_a_step_leaves_batch_norm_finite():
+    model, batch = real_network("resnet_test")
+    task = make(model)
+    new, metrics = step(task, init(task, batch), padded(batch, np.nan))
+    for leaf in jax.tree.leaves((new, values(metrics))):
+        assert np.all(np.isfinite(leaf))
+
+
+# Accumulation.
+
+
+@pytest.mark.parametrize("parts", [2, 4])
+def test_accumulation_equals_the_whole_batch_without_batch_norm(parts):
+    model, batch = real_network("lenet_test")
+    options = {"tx": recorder(), "label_smoothing": 0.1, "top_k": 2}
+    whole = make(model, **options)
+    cut = make(model, **options, accumulate_steps=parts)
+    state = init(whole, batch)
+    whole_state, whole_metrics = step(whole, state, batch)
+    cut_state, cut_metrics = step(cut, state, batch)
+    assert_same(cut_state.opt_state[0], whole_state.opt_state[0], rtol=1e-6, atol=1e-6)
+    assert norm(cut_state.opt_state[0]) > 0.01
+    assert values(cut_metrics) == pytest.approx(values(whole_metrics), rel=1e-6)
+    assert float(cut_metrics["accuracy"].weight) == 8
+    assert int(cut_state.step) == 1
+
+
+def test_accumulation_with_batch_norm_moves_the_statistics_once_a_part():
+    model, batch = real_network("resnet_test")
+    cut = make(model, recorder(), accumulate_steps=2)
+    state = init(cut, batch)
+    after, _ = step(cut, state, batch)
+    expected = state.model_state
+    forward = jax.jit(functools.partial(classification.forward_train, model))
+    for part in range(2):
+        _, expected = forward(state.params, expected, batch["image"][part::2], KEY)
+    assert_same(after.model_state, expected, rtol=1e-4, atol=1e-6)
+
+
+def test_a_batch_that_does_not_divide_is_an_error():
+    task, batch = make(accumulate_steps=3), batch_of()
+    with pytest.raises(ValueError, match="3 parts do not divide a batch of 8"):
+        task.step(init(task, batch), batch, KEY)
+
+
+# Dropout.
+
+
+def test_dropout_draws_by_the_key_in_training_and_never_in_evaluation():
+    model, batch = real_network("lenet_test", dropout_rate=0.5)
+    task = make(model, recorder())
+    state = init(task, batch)
+    compiled = jax.jit(task.step)
+    gradients = [compiled(state, batch, jax.random.key(seed))[0].opt_state[0] for seed in (1, 1, 2)]
+    first = [np.asarray(gradient["head"]["logits"]["kernel"]) for gradient in gradients]
+    np.testing.assert_array_equal(first[0], first[1])
+    assert not np.allclose(first[0], first[2])
+    without = make(real_network("lenet_test", dropout_rate=0.0)[0])
+    for with_it, without_it in (
+        (task.evaluate, without.evaluate),
+        (task.predict, without.predict),
+    ):
+        assert_same(jax.jit(with_it)(state, batch), jax.jit(without_it)(state, batch), rtol=1e-6)
+
+
+def test_dropout_keeps_the_expectation():
+    model, batch = Linear(dropout_rate=0.4), batch_of(2)
+    state = init(make(model), batch)
+
+    def draw(key):
+        return classification.forward_train(model, state.params, {}, batch["image"], key)[0]
+
+    draws = np.asarray(jax.vmap(draw)(jax.random.split(KEY, 4000)))
+    expected = np.asarray(predict(make(model), state, batch)["logits"])
+    error = draws.std(axis=0) / np.sqrt(4000)
+    assert np.all(error > 1e-3)  # it does draw
+    assert np.all(np.abs(draws.mean(axis=0) - expected) < 5 * error)
+
+
+def test_parts_of_a_batch_have_masks_of_their_own():
+    # Two equal halves: with one mask for both, the gradient would be that of one.
+    model = Linear(dropout_rate=0.5)
+    half = batch_of(4)
+    both = jax.tree.map(lambda x: jnp.repeat(x, 2, axis=0), half)
+    task = make(model, recorder(), accumulate_steps=2)
+    state = init(task, both)
+    accumulated = step(task, state, both)[0].opt_state[0]
+    one_key = jax.random.fold_in(KEY, 0)
+    one = step(make(model, recorder()), state, half, one_key)[0].opt_state[0]
+    assert not np.allclose(accumulated["logits"]["kernel"], one["logits"]["kernel"], atol=1e-3)
+
+
+def test_dropout_narrows_the_gap_between_training_and_test():
+    # 40 examples of 100 pixels, three of which tell the class: what there is to overfit is noise.
+    rng = np.random.default_rng(0)
+    images = rng.normal(size=(540, 10, 10, 1))
+    labels = images.reshape(540, 100)[:, :3].argmax(axis=-1)
+    everything = {
+        "image": jnp.asarray(images, jnp.float32),
+        "label": jnp.asarray(labels, jnp.int32),
+        "weight": jnp.ones(540),
+    }
+    train = jax.tree.map(lambda x: x[:40], everything)
+    test = jax.tree.map(lambda x: x[40:], everything)
+
+    def losses(rate):
+        task = make(Linear(num_classes=3, dropout_rate=rate), optax.adam(0.03))
+
+        def body(state, key):
+            return task.step(state, train, key)[0], None
+
+        keys = jax.random.split(KEY, 300)
+        state, _ = jax.lax.scan(body, init(task, train), keys)
+        return [values(task.evaluate(state, part))["loss"] for part in (train, test)]
+
+    (plain_train, plain_test), (dropped_train, dropped_test) = losses(0.0), losses(0.5)
+    assert dropped_test - dropped_train < 0.8 * (plain_test - plain_train)
+    assert dropped_test < plain_test
+    assert dropped_train > plain_train
+
+
+# Training.
+
+
+@pytest.mark.parametrize("name", ["lenet_test", "resnet_test"])
+def test_one_batch_is_learnt_by_heart(name):
+    info = models.describe(name)
+    batch = batch_of(32, (info.image_size, info.image_size, info.channels))
+    task = make(models.classifier(name, num_classes=5), optax.adam(1e-2))
+    compiled = jax.jit(task.step, donate_argnums=0)
+    state = init(task, batch)
+    for index in range(60):
+        state, metrics = compiled(state, batch, jax.random.fold_in(KEY, index))
+        if values(metrics)["accuracy"] == 1.0 and index > 20:
+            break
+    # Labels are random, so nothing but the batch itself can be learnt.
+    assert values(metrics)["accuracy"] >= 0.97
+    assert values(metrics)["loss"] < 0.4
+
+
+@functools.cache
+def first_step(name):
+    """(state, next state, metrics) of Adam's first step, whose state begins with the gradient."""
+    model, batch = real_network(name)
+    tx = optax.chain(remember_gradient(), optax.adam(1e-3))
+    task = make(model, tx, label_smoothing=0.1)
+    state = init(task, batch)
+    return jax.device_get((state, *step(task, state, batch)))
+
+
+@pytest.mark.parametrize("name", ["lenet_test", "resnet_test"])
+def test_gradients_reach_every_parameter_and_each_moves(name):
+    state, new, _ = first_step(name)
+    moved = jax.tree.map(np.subtract, new.params, state.params)
+    for tree in (new.opt_state[0], moved):
+        for path, leaf in jax.tree_util.tree_flatten_with_path(tree)[0]:
+            assert np.all(np.isfinite(leaf)), jax.tree_util.keystr(path)
+            assert np.any(leaf != 0), jax.tree_util.keystr(path)
+
+
+# Loss of the first step, norm of its gradient, norm of Adam's update.
+GOLDEN = {
+    "lenet_test": (1.592514515, 0.9119442701, 0.1515356153),
+    "resnet_test": (1.606107831, 0.8323265314, 0.07193814963),
+}
+
+
+@pytest.mark.parametrize("name", GOLDEN)
+def test_the_first_step_is_what_it_was(name):
+    state, new, metrics = first_step(name)
+    update = jax.tree.map(np.subtract, new.params, state.params)
+    found = (
+        values(metrics)["loss"],
+        norm(new.opt_state[0]),
+        norm(update),
+    )
+    assert found == pytest.approx(GOLDEN[name], rel=1e-5), (
+        f"the first step of {name} is now {found}. If initialisation, the forward pass, the loss "
+        "or the optimizer was changed on purpose, put these numbers into GOLDEN and say why in the "
+        "commit; else something changed that should not have."
+    )
+
+
+# Mixed precision.
+
+
+def float_types(tree):
+    leaves = (leaf for leaf in jax.tree.leaves(tree) if jnp.issubdtype(leaf.dtype, jnp.floating))
+    return {leaf.dtype for leaf in leaves}
+
+
+@pytest.mark.parametrize("name", ["lenet_test", "resnet_test"])
+def test_bfloat16_computes_in_it_and_keeps_everything_in_float32(name):
+    model, batch = real_network(name, dtype="bfloat16")
+    exact, _ = real_network(name)
+    task = make(model, optax.adam(1e-3), top_k=2)
+    state = init(task, batch)
+    assert float_types(state) == {jnp.dtype(jnp.float32)}
+    new, metrics = step(task, state, batch)
+    assert float_types(new) == {jnp.dtype(jnp.float32)}
+    assert float_types(metrics) == {jnp.dtype(jnp.float32)}
+    assert set(new.model_state) == set(state.model_state)
+    assert float_types(jax.eval_shape(task.evaluate, state, batch)) == {jnp.dtype(jnp.float32)}
+    # Rounded to 8 bits on the way: near, but not the same.
+    rough, fine = (predict(make(m), state, batch)["logits"] for m in (model, exact))
+    assert rough.dtype == jnp.float32
+    assert 0 < np.max(np.abs(rough - fine)) < 0.05 * np.max(np.abs(fine)) + 0.02
+    text = str(jax.make_jaxpr(task.step)(state, batch, KEY))
+    convolutions = [line for line in text.splitlines() if "conv_general_dilated[" in line]
+    assert convolutions
+    assert all("bf16" in line.split("=")[0] for line in convolutions)
