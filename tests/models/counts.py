@@ -1,0 +1,50 @@
+"""Parameters and running statistics of all networks: torchvision 0.29.1, timm 1.0.31, by hand."""
+
+COUNTS = {
+    "lenet5": (61_706, 0),
+    "lenet_test": (23_390, 0),
+    "resnet18": (11_689_512, 9_600),
+    "resnet34": (21_797_672, 17_024),
+    "resnet50": (25_557_032, 53_120),
+    "resnet101": (44_549_160, 105_344),
+    "resnet152": (60_192_808, 151_424),
+    "resnext50_32x4d": (25_028_904, 68_224),
+    "resnext101_32x8d": (88_791_336, 202_880),
+    "wide_resnet50_2": (68_883_240, 68_224),
+    "wide_resnet101_2": (126_886_696, 137_856),
+    "resnet8_cifar": (75_290, 480),
+    "resnet20_cifar": (269_722, 1_376),
+    "resnet32_cifar": (464_154, 2_272),
+    "resnet44_cifar": (658_586, 3_168),
+    "resnet56_cifar": (853_018, 4_064),
+    "resnet110_cifar": (1_727_962, 8_096),
+    "resnet_test": (5_266, 144),
+    "convnext_atto": (3_695_520, 0),
+    "convnext_femto": (5_217_784, 0),
+    "convnext_pico": (9_045_672, 0),
+    "convnext_nano": (15_593_560, 0),
+    "convnext_tiny": (28_589_128, 0),
+    "convnext_small": (50_223_688, 0),
+    "convnext_base": (88_591_464, 0),
+    "convnext_large": (197_767_336, 0),
+    "convnext_test": (5_106, 0),
+    "vit_ti_16": (5_717_416, 0),
+    "vit_s_16": (22_050_664, 0),
+    "vit_s_32": (22_878_952, 0),
+    "vit_b_16": (86_567_656, 0),
+    "vit_b_32": (88_224_232, 0),
+    "vit_l_16": (304_326_632, 0),
+    "vit_l_32": (306_535_400, 0),
+    "vit_h_14": (632_045_800, 0),
+    "vit_test": (32_554, 0),
+}
+"""(trained parameters, running means and variances) at the classes of the paper's data set."""
+
+CHANGED = [
+    ("resnet18", {"stem": "cifar", "num_classes": 10}, 32, 11_173_962),
+    ("resnet20_cifar", {"shortcut": "B", "num_classes": 10}, 32, 272_474),
+    ("resnet56_cifar", {"shortcut": "B", "num_classes": 10}, 32, 855_770),
+    ("resnet110_cifar", {"shortcut": "B", "num_classes": 10}, 32, 1_730_714),
+    ("vit_s_16", {"pool": "gap"}, 224, 22_049_896),
+]
+"""(network, what is changed, image size, trained parameters)."""

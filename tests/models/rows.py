@@ -1,0 +1,53 @@
+"""What the tests of every family share: its smallest network, with all parameters in play."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from cnn import models
+
+ROWS = [name for name in models.names() if name.endswith("_test")]
+
+
+def images(name: str, batch: int = 4) -> jax.Array:
+    info = models.source(name)
+    shape = (batch, info.image_size, info.image_size, info.channels)
+    return jnp.asarray(np.random.default_rng(0).standard_normal(shape, np.float32))
+
+
+def build(name: str, x: jax.Array | None = None, **fields: Any) -> tuple[Any, dict[str, Any]]:
+    """A classifier of 5 classes, and variables without the zeros and ones of an initialisation."""
+    model = models.classifier(name, num_classes=5, **fields)
+    x = images(name, 1) if x is None else x[:1]
+    shapes = jax.eval_shape(lambda key: model.init(key, x, train=False), jax.random.key(0))
+    rng = np.random.default_rng(1)
+
+    def draw(leaf: Any) -> jax.Array:
+        values = rng.standard_normal(leaf.shape).astype(leaf.dtype)
+        if len(leaf.shape) == 1:
+            # Positive, since some are variances.
+            return jnp.asarray(np.abs(0.5 + 0.3 * values))
+        fan_in = max(leaf.size // leaf.shape[-1], 1)
+        return jnp.asarray(values / np.sqrt(fan_in).astype(leaf.dtype))
+
+    return model, jax.tree.map(draw, shapes)
+
+
+# Compiled as a whole: operation by operation takes several times as long.
+
+
+def evaluate(model: Any, variables: dict[str, Any], x: jax.Array) -> Any:
+    """Logits, or features of a backbone."""
+    return jax.jit(lambda variables, x: model.apply(variables, x))(variables, x)
+
+
+def train(model: Any, variables: dict[str, Any], x: jax.Array, key: int | None) -> tuple[Any, Any]:
+    """Logits and the moved batch statistics."""
+
+    def run(variables: dict[str, Any], x: jax.Array, key: Any) -> tuple[Any, Any]:
+        rngs = {} if key is None else {"dropout": key}
+        return model.apply(variables, x, train=True, mutable=["batch_stats"], rngs=rngs)
+
+    return jax.jit(run)(variables, x, None if key is None else jax.random.key(key))

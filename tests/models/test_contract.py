@@ -1,0 +1,208 @@
+"""What holds for every registered network, and for the smallest of each family."""
+
+import dataclasses
+import importlib
+import json
+import pathlib
+
+import flax.errors
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from cnn import models, nn
+from tests.models.counts import CHANGED, COUNTS
+from tests.models.rows import ROWS, build, evaluate, images, train
+
+HERE = pathlib.Path(__file__).parent
+STOCHASTIC = ("dropout_rate", "attention_dropout_rate", "drop_path_rate")
+
+
+def shapes(model, size, channels=3):
+    x = jax.ShapeDtypeStruct((1, *size, channels), jnp.float32)
+    key = jax.random.key(0)
+    return jax.eval_shape(
+        lambda k, x: model.init_with_output({"params": k}, x, train=False), key, x
+    )
+
+
+def count(tree):
+    return sum(leaf.size for leaf in jax.tree.leaves(tree))
+
+
+def by_path(tree):
+    leaves = jax.tree.leaves_with_path(tree)
+    return {jax.tree_util.keystr(path, simple=True, separator="/"): leaf for path, leaf in leaves}
+
+
+def test_the_table_of_counts_is_complete():
+    assert COUNTS.keys() == set(models.names())
+
+
+def test_the_families_are_the_files():
+    files = {path.stem for path in pathlib.Path(models.__file__).parent.glob("[a-z]*.py")}
+    assert set(models.families()) == files
+
+
+@pytest.mark.parametrize("family", models.families())
+def test_the_names_are_the_variants(family):
+    module = importlib.import_module(f"cnn.models.{family}")
+    assert set(models.names(family)) == set(module.VARIANTS)
+    assert any(name in ROWS for name in module.VARIANTS)
+    fields = dataclasses.fields(module.Backbone)
+    assert len([field for field in fields if field.name not in ("parent", "name")]) <= 15
+
+
+@pytest.mark.parametrize("name", models.names())
+def test_parameters(name):
+    info = models.source(name)
+    model = models.classifier(name, num_classes=info.num_classes)
+    logits, variables = shapes(model, (info.image_size, info.image_size), info.channels)
+    assert (count(variables["params"]), count(variables.get("batch_stats", {}))) == COUNTS[name]
+    assert logits.shape == (1, info.num_classes)
+    params = variables["params"]
+    assert set(params) == {"backbone", "head"}
+    assert params["backbone"]["stem_conv"]["kernel"].shape[2] == info.channels
+    assert params["head"]["logits"]["bias"].shape == (info.num_classes,)
+
+
+@pytest.mark.parametrize(("name", "changes", "size", "expected"), CHANGED)
+def test_parameters_of_a_changed_network(name, changes, size, expected):
+    _, variables = shapes(models.classifier(name, **changes), (size, size))
+    assert count(variables["params"]) == expected
+
+
+@pytest.mark.parametrize("name", models.names())
+def test_strides_are_true(name):
+    """A map grows by one row as the image grows by its stride, and by columns likewise."""
+    size = models.source(name).image_size
+    body = models.backbone(name)
+    before, _ = shapes(body, (size, size))
+    step = max(before.maps)
+    after, _ = shapes(body, (size + step, size + 2 * step))
+    for stride, small in before.maps.items():
+        large = after.maps[stride]
+        growth = np.subtract(large.shape[1:3], small.shape[1:3])
+        assert tuple(growth * stride) == (step, 2 * step), stride
+    assert before.pooled.shape == (1, before.maps[step].shape[-1])
+
+
+@pytest.mark.parametrize("name", ROWS)
+def test_paths_of_parameters_are_a_file_format(name):
+    """Checkpoints name parameters by path: a change here makes old ones unreadable."""
+    _, variables = build(name)
+    ours = {path: list(leaf.shape) for path, leaf in by_path(variables).items()}
+    assert ours == json.loads((HERE / "paths.json").read_text())[name]
+
+
+@pytest.mark.parametrize("name", ROWS)
+def test_the_backbone_is_a_subtree_of_the_classifier(name):
+    x = images(name, 2)
+    _, variables = build(name)
+    body = models.backbone(name)
+    alone = jax.eval_shape(lambda k: body.init({"params": k}, x), jax.random.key(0))
+    part = {collection: tree["backbone"] for collection, tree in variables.items()}
+    assert jax.tree.map(jnp.shape, alone) == jax.tree.map(jnp.shape, part)
+    features = jax.eval_shape(body.apply, part, x)
+    assert isinstance(features, nn.Features)
+
+
+@pytest.mark.parametrize("name", ROWS)
+def test_an_example_does_not_see_its_batch(name):
+    model, variables = build(name)
+    x = images(name)
+    logits = evaluate(model, variables, x)
+    others = evaluate(model, variables, x.at[1:].set(7.0))
+    np.testing.assert_array_equal(logits[0], others[0])
+    assert not np.array_equal(logits[1], others[1])
+    alone = evaluate(model, variables, x[:1])
+    np.testing.assert_allclose(alone, logits[:1], rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", ROWS)
+def test_bfloat16_is_of_the_computation_only(name):
+    # The dtypes of `variables` are those that the network's initialisation has.
+    model, variables = build(name, dtype="bfloat16")
+    x = images(name)
+    logits, state = train(model, variables, x, key=0)
+    assert {leaf.dtype for leaf in jax.tree.leaves((variables, state))} == {np.dtype("float32")}
+    assert logits.dtype == jnp.float32
+    assert np.isfinite(logits).all()
+    part = {collection: tree["backbone"] for collection, tree in variables.items()}
+    features = evaluate(models.backbone(name, dtype=jnp.bfloat16), part, x)
+    assert {leaf.dtype for leaf in jax.tree.leaves(features)} == {np.dtype(jnp.bfloat16)}
+    exact = evaluate(models.classifier(name, num_classes=5), variables, x)
+    rounded = evaluate(model, variables, x)
+    np.testing.assert_allclose(rounded, exact, atol=0.05 * np.abs(exact).max())
+
+
+@pytest.mark.parametrize("name", ROWS)
+def test_training_moves_batch_statistics_and_nothing_else(name):
+    model, variables = build(name)
+    _, state = train(model, variables, images(name), key=None)
+    assert set(state) <= {"batch_stats"}
+    before = by_path(variables.get("batch_stats", {}))
+    after = by_path(state.get("batch_stats", {}))
+    assert before.keys() == after.keys()
+    for path, leaf in before.items():
+        assert not np.array_equal(leaf, after[path]), path
+
+
+@pytest.mark.parametrize("name", ROWS)
+def test_under_an_axis_the_batch_is_the_global_one(name):
+    model, variables = build(name)
+    mapped, _ = build(name, axis_name="devices")
+    x = images(name)
+    logits, state = train(model, variables, x, key=None)
+    halves = x.reshape(2, 2, *x.shape[1:])
+    step = jax.vmap(lambda part: train(mapped, variables, part, key=None), axis_name="devices")
+    parts, states = jax.jit(step)(halves)
+    np.testing.assert_allclose(parts.reshape(logits.shape), logits, rtol=1e-4, atol=1e-4)
+    for path, leaf in by_path(state).items():
+        np.testing.assert_allclose(by_path(states)[path][0], leaf, rtol=1e-4, atol=1e-5)
+
+
+def stochastic_fields():
+    for name in ROWS:
+        family = importlib.import_module(f"cnn.models.{models.family_of(name)}")
+        parts = (family.Backbone, getattr(family, "Head", nn.LinearHead))
+        known = {field.name for part in parts for field in dataclasses.fields(part)}
+        yield from ((name, field) for field in STOCHASTIC if field in known)
+
+
+@pytest.mark.parametrize(("name", "field"), list(stochastic_fields()))
+def test_stochastic_layers_draw_from_the_dropout_key_in_training_only(name, field):
+    model, variables = build(name, **{field: 0.5})
+    x = images(name)
+    first, _ = train(model, variables, x, key=0)
+    again, _ = train(model, variables, x, key=0)
+    other, _ = train(model, variables, x, key=1)
+    np.testing.assert_array_equal(first, again)
+    assert not np.allclose(first, other, rtol=1e-3)
+    with pytest.raises(flax.errors.InvalidRngError, match="dropout"):
+        train(model, variables, x, key=None)
+    plain, _ = build(name)
+    np.testing.assert_array_equal(evaluate(model, variables, x), evaluate(plain, variables, x))
+
+
+@pytest.mark.parametrize("name", ROWS)
+def test_gradients_reach_every_parameter(name):
+    model, variables = build(name)
+    x = images(name)
+
+    def loss(params):
+        logits, _ = train(model, {**variables, "params": params}, x, key=0)
+        return jnp.sum(jax.nn.log_softmax(logits)[:, 0])
+
+    for path, grad in by_path(jax.jit(jax.grad(loss))(variables["params"])).items():
+        assert np.isfinite(grad).all(), path
+        assert np.any(grad != 0), path
+
+
+@pytest.mark.parametrize("name", ROWS)
+@pytest.mark.parametrize(("size", "channels"), [((40, 64), 1), ((24, 24), 5)])
+def test_any_size_and_any_number_of_channels(name, size, channels):
+    logits, variables = shapes(models.classifier(name, num_classes=5), size, channels)
+    assert logits.shape == (1, 5)
+    assert variables["params"]["backbone"]["stem_conv"]["kernel"].shape[2] == channels

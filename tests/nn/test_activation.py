@@ -1,0 +1,31 @@
+import math
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from cnn import nn
+from cnn.errors import UserError
+
+X = np.linspace(-4, 4, 17, dtype=np.float32)
+SIGMOID = 1 / (1 + np.exp(-X))
+EXPECTED = {
+    "gelu": [0.5 * x * (1 + math.erf(x / math.sqrt(2))) for x in X],
+    "hard_swish": X * np.clip(X + 3, 0, 6) / 6,
+    "leaky_relu": np.where(X > 0, X, 0.01 * X),
+    "relu": np.maximum(X, 0),
+    "sigmoid": SIGMOID,
+    "silu": X * SIGMOID,
+    "tanh": np.tanh(X),
+}
+
+
+@pytest.mark.parametrize("name", EXPECTED)
+def test_activation_is_its_formula(name):
+    # 1e-6 tells the exact GELU from the tanh approximation, which is off by 5e-4.
+    np.testing.assert_allclose(nn.activation(name)(jnp.asarray(X)), EXPECTED[name], atol=1e-6)
+
+
+def test_an_unknown_activation_names_the_nearest():
+    with pytest.raises(UserError, match="did you mean 'leaky_relu'"):
+        nn.activation("leakyrelu")

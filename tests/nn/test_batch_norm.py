@@ -1,0 +1,100 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from cnn import nn
+
+X = np.random.default_rng(0).normal(3, 2, (8, 2, 3, 4)).astype(np.float32)
+
+
+def run(x, train, *, variables=None, **fields):
+    norm = nn.BatchNorm(**fields)
+    if variables is None:
+        variables = norm.init(jax.random.key(0), jnp.asarray(x), train=train)
+    return norm.apply(variables, jnp.asarray(x), train=train, mutable=["batch_stats"])
+
+
+def test_training_normalises_by_the_biased_variance():
+    y, _ = run(X, True)
+    mean, var = X.mean((0, 1, 2)), X.var((0, 1, 2))
+    np.testing.assert_allclose(y, (X - mean) / np.sqrt(var + 1e-5), rtol=1e-4, atol=1e-5)
+
+
+def test_running_statistics_are_torchs():
+    """0.9 old + 0.1 new, from 0 and 1, with the unbiased variance."""
+    _, state = run(X, True)
+    stats = state["batch_stats"]
+    np.testing.assert_allclose(stats["mean"], 0.1 * X.mean((0, 1, 2)), rtol=1e-5)
+    np.testing.assert_allclose(stats["var"], 0.9 + 0.1 * X.var((0, 1, 2), ddof=1), rtol=1e-5)
+
+
+def test_momentum_is_what_is_kept():
+    _, state = run(X, True, momentum=0.75)
+    np.testing.assert_allclose(state["batch_stats"]["mean"], 0.25 * X.mean((0, 1, 2)), rtol=1e-5)
+
+
+def test_evaluation_uses_and_keeps_the_running_statistics():
+    mean, var = np.array([1, 2, 3, 4], np.float32), np.array([4, 3, 2, 1], np.float32)
+    scale, bias = np.array([1, 2, 1, 2], np.float32), np.array([0, 1, 0, 1], np.float32)
+    variables = {
+        "params": {"scale": scale, "bias": bias},
+        "batch_stats": {"mean": mean, "var": var},
+    }
+    y, state = run(X, False, variables=variables)
+    np.testing.assert_allclose(
+        y, (X - mean) / np.sqrt(var + 1e-5) * scale + bias, rtol=1e-5, atol=1e-5
+    )
+    assert not state or jax.tree.all(
+        jax.tree.map(np.array_equal, state["batch_stats"], variables["batch_stats"])
+    )
+
+
+@pytest.mark.parametrize("train", [True, False])
+def test_making_parameters_moves_nothing(train):
+    variables = nn.BatchNorm(axis_name="devices").init(
+        jax.random.key(0), jnp.asarray(X), train=train
+    )
+    assert np.array_equal(variables["batch_stats"]["mean"], np.zeros(4))
+    assert np.array_equal(variables["batch_stats"]["var"], np.ones(4))
+
+
+def test_over_an_axis_the_batch_is_the_global_one():
+    whole, state = run(X, True)
+    parts = jnp.asarray(X).reshape(4, 2, *X.shape[1:])
+    norm = nn.BatchNorm(axis_name="devices")
+    variables = norm.init(jax.random.key(0), parts[0], train=False)
+
+    def step(part):
+        return norm.apply(variables, part, train=True, mutable=["batch_stats"])
+
+    y, states = jax.vmap(step, axis_name="devices")(parts)
+    np.testing.assert_allclose(y.reshape(X.shape), whole, rtol=1e-5, atol=1e-5)
+    for name in ("mean", "var"):
+        for device in range(4):
+            np.testing.assert_allclose(
+                states["batch_stats"][name][device], state["batch_stats"][name], rtol=1e-6
+            )
+
+
+def test_bfloat16_keeps_statistics_in_float32():
+    y, state = run(X.astype(jnp.bfloat16), True, dtype="bfloat16")
+    assert y.dtype == jnp.bfloat16
+    assert {leaf.dtype for leaf in jax.tree.leaves(state)} == {np.dtype("float32")}
+    exact = X.astype(jnp.bfloat16).astype(np.float32).mean((0, 1, 2))
+    np.testing.assert_allclose(state["batch_stats"]["mean"], 0.1 * exact, rtol=1e-5)
+
+
+def test_a_large_mean_does_not_drown_the_variance():
+    x = X + 3000
+    _, state = run(x, True)
+    np.testing.assert_allclose(
+        state["batch_stats"]["var"],
+        0.9 + 0.1 * x.astype(np.float64).var((0, 1, 2), ddof=1),
+        rtol=1e-4,
+    )
+
+
+def test_one_value_has_a_variance_of_zero():
+    _, state = run(X[:1, :1, :1], True)
+    np.testing.assert_allclose(state["batch_stats"]["var"], 0.9, rtol=1e-6)

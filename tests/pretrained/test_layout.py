@@ -1,0 +1,97 @@
+import numpy as np
+import pytest
+
+from cnn.errors import UserError
+from cnn.pretrained import layout as layouts
+
+RNG = np.random.default_rng(0)
+SHAPES = {
+    ("params", "body", "conv1", "kernel"): (3, 2, 4, 5),
+    ("params", "body", "block0", "query", "kernel"): (4, 6),
+    ("params", "body", "block0", "query", "bias"): (6,),
+    ("params", "body", "block0", "key", "kernel"): (4, 2),
+    ("params", "body", "block0", "key", "bias"): (2,),
+    ("params", "body", "block0", "gain"): (7,),
+    ("batch_stats", "body", "norm", "var"): (3,),
+}
+LAYOUT = layouts.layout_of(
+    {
+        "body/conv": lambda i: f"stem.{i - 1}.",
+        "body/block/query": lambda b: f"layers.{b}.fused_",
+        "body/block/key": lambda b: f"layers.{b}.fused_",
+        "body/block/gain": lambda b: f"layers.{b}.gamma",
+        "body/norm": "bn.",
+    },
+    trailing={"body/block/gain": 2},
+)
+STATE = {
+    "stem.0.weight": RNG.standard_normal((5, 4, 3, 2)),
+    "layers.0.fused_weight": RNG.standard_normal((8, 4)),
+    "layers.0.fused_bias": RNG.standard_normal(8),
+    "layers.0.gamma": RNG.standard_normal((7, 1, 1)),
+    "bn.running_var": RNG.standard_normal(3),
+    "bn.num_batches_tracked": np.array(5),
+}
+
+
+def test_read_transposes_splits_and_drops_axes():
+    arrays = layouts.read(STATE, LAYOUT, SHAPES)
+    assert {path: array.shape for path, array in arrays.items()} == SHAPES
+    kernel = arrays["params", "body", "conv1", "kernel"]
+    assert kernel[2, 1, 3, 4] == STATE["stem.0.weight"][4, 3, 2, 1]
+    fused = STATE["layers.0.fused_weight"]
+    np.testing.assert_array_equal(
+        arrays["params", "body", "block0", "query", "kernel"], fused[:6].T
+    )
+    np.testing.assert_array_equal(arrays["params", "body", "block0", "key", "kernel"], fused[6:].T)
+    bias = arrays["params", "body", "block0", "key", "bias"]
+    np.testing.assert_array_equal(bias, STATE["layers.0.fused_bias"][6:])
+
+
+def test_write_is_the_inverse():
+    back = layouts.write(layouts.read(STATE, LAYOUT, SHAPES), LAYOUT)
+    assert back.keys() == STATE.keys()
+    for name, tensor in STATE.items():
+        if not name.endswith("num_batches_tracked"):
+            np.testing.assert_array_equal(back[name], tensor)
+    counter = back["bn.num_batches_tracked"]
+    assert (counter.shape, counter.dtype, counter.item()) == ((), np.int64, 0)
+
+
+@pytest.mark.parametrize("name", [name for name in STATE if "tracked" not in name])
+def test_a_missing_tensor_is_named(name):
+    state = {key: value for key, value in STATE.items() if key != name}
+    with pytest.raises(UserError, match=f"lacks '{name}'"):
+        layouts.read(state, LAYOUT, SHAPES)
+
+
+@pytest.mark.parametrize("name", [name for name in STATE if "tracked" not in name])
+def test_a_wrong_shape_is_named(name):
+    state = {**STATE, name: STATE[name][1:]}
+    with pytest.raises(UserError, match=rf"'{name}' has shape \({len(state[name])},"):
+        layouts.read(state, LAYOUT, SHAPES)
+
+
+def test_a_tensor_that_is_left_over_is_named():
+    with pytest.raises(UserError, match=r"has 'other\.weight'"):
+        layouts.read({**STATE, "other.weight": np.ones(3)}, LAYOUT, SHAPES)
+
+
+def test_counters_may_be_absent():
+    state = {key: value for key, value in STATE.items() if "tracked" not in key}
+    assert layouts.read(state, LAYOUT, SHAPES).keys() == SHAPES.keys()
+
+
+def test_paths_of_and_nested():
+    tree = {"params": {"b": {"kernel": 1}, "a": 2}, "batch_stats": {}}
+    paths = layouts.paths_of(tree)
+    assert list(paths.items()) == [(("params", "b", "kernel"), 1), (("params", "a"), 2)]
+    assert layouts.nested(paths) == {"params": {"b": {"kernel": 1}, "a": 2}}
+
+
+def test_shape_in_ours():
+    kernel = ("params", "stem_conv", "kernel")
+    assert layouts.shape_in_ours(kernel, STATE["stem.0.weight"]) == (3, 2, 4, 5)
+    assert layouts.shape_in_ours(kernel, np.ones((2, 3))) == (3, 2)
+    assert layouts.shape_in_ours(kernel, np.ones(2)) is None
+    assert layouts.shape_in_ours(("params", "bias"), np.ones(2)) == (2,)
