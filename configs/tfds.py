@@ -3,7 +3,7 @@
     cnn prepare mnist
     cnn train --config=configs/tfds.py:mnist --workdir=runs/mnist
 
-`cnn prepare` needs `pip install 'cnn[prepare]'`; training does not need TensorFlow. Other splits
+`cnn prepare` needs `pip install -e '.[prepare]'`; training does not need TensorFlow. Other splits
 and places: --config.data.train_split='train[:90%]' --config.data.root=DIR
 
 Expected: not run yet.

@@ -1,6 +1,6 @@
 """Download and prepare a tfds data set, once; training then reads it without TensorFlow.
 
-pip install 'cnn[prepare]'
+pip install -e '.[prepare]'
 cnn prepare mnist
 cnn train --config=configs/tfds.py:mnist --workdir=runs/mnist
 """

@@ -27,7 +27,7 @@ def prepare(name: str, data_dir: str | os.PathLike[str] = "") -> pathlib.Path:
     if importlib.util.find_spec("tensorflow") is None:
         raise UserError(
             "preparing a data set needs TensorFlow, which is not installed (training does not need "
-            "it); run: pip install 'cnn[prepare]'"
+            "it); run: pip install -e '.[prepare]'"
         )
     import tensorflow_datasets as tfds
     from tensorflow_datasets.core import registered
