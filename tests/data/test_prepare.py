@@ -72,7 +72,7 @@ def test_what_was_prepared_in_another_format_is_not_passed_off(tmp_path, as_if_t
 
 def test_without_tensorflow_it_says_what_to_install(tmp_path, monkeypatch) -> None:
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(UserError, match=r"pip install 'cnn\[prepare\]'"):
+    with pytest.raises(UserError, match=r"pip install -e '\.\[prepare\]'"):
         prepare("stripes", tmp_path)
     assert not list(tmp_path.iterdir())
 
