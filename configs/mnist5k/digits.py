@@ -13,7 +13,7 @@ def get_config() -> Any:
     config.preprocess.update(
         image_size=28, channels=1, mean=(0.1307,), std=(0.3081,), crop_fraction=1.0
     )
-    config.augment.update(rotate_degrees=10.0, shift_fraction=0.08, scale_fraction=0.1)
+    config.augment.update(rotate_degrees=15.0, shift_fraction=0.1, scale_fraction=0.15)
     config.loader.batch_size = 64
     config.evaluation.batch_size = 250
     config.optimizer.update(name="adamw", learning_rate=2e-3)

@@ -15,4 +15,5 @@ def get_config(arg: str = "") -> Any:
     del arg
     config = digits.get_config()
     config.model.name = "lenet5"
+    config.train.num_epochs = 50.0
     return config
