@@ -82,8 +82,9 @@ class Checkpoints:
         self._note = note
         self._best_metric = best_metric
         self._best_mode = best_mode
-        # Orbax reports every save at the level of warnings and errors that users cannot act on.
-        logging.getLogger("absl").setLevel(logging.ERROR)
+        # What orbax logs, a traceback at a full disk included, is raised and told in one line here.
+        for name in ("absl", "asyncio"):
+            logging.getLogger(name).setLevel(logging.CRITICAL)
         options = ocp.CheckpointManagerOptions(
             preservation_policy=_LastAndBest(keep_last, keep_best, self._rank),
             best_fn=lambda metrics: metrics[best_metric],
