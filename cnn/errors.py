@@ -25,3 +25,11 @@ def unknown(kind: str, got: object, known: Iterable[str]) -> UserError:
     hint = f"; did you mean {by_lower[near[0]]!r}?" if near else ""
     shown = ", ".join(names[:40]) + (", ..." if len(names) > 40 else "")
     return UserError(f"unknown {kind} {got!r}{hint} (known: {shown or 'none'})")
+
+
+def check_not_negative(section: str, **values: float) -> None:
+    """Raises a UserError for the first value of a config's section that is negative or NaN."""
+    for name, value in values.items():
+        # Turned round, so that NaN is refused too.
+        if not value >= 0:
+            raise UserError(f"{section}.{name} must be at least 0, got {value}")

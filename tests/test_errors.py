@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from cnn.errors import UserError, unknown
+from cnn.errors import UserError, check_not_negative, unknown
 
 OPTIMIZERS = ("adamw", "adam", "sgd")
 
@@ -58,3 +58,11 @@ def test_it_is_an_exception_of_one_line():
 def test_importing_it_starts_nothing_heavy():
     code = "import sys, cnn.errors; assert not {'jax', 'numpy', 'flax', 'optax'} & set(sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@pytest.mark.parametrize("bad", [-0.1, float("nan"), float("-inf")])
+def test_the_first_negative_number_is_named(bad):
+    check_not_negative("optimizer", learning_rate=0.0, clip_norm=1.0)
+    message = r"optimizer\.clip_norm must be at least 0, got "
+    with pytest.raises(UserError, match=message):
+        check_not_negative("optimizer", learning_rate=0.1, clip_norm=bad, other=-1.0)

@@ -1,0 +1,17 @@
+"""Optimizers, schedules, penalties and moving averages, all built from optax transformations."""
+
+from cnn.optim.decay import Decay, kernels, make_decay
+from cnn.optim.ema import with_ema
+from cnn.optim.optimizers import OPTIMIZERS, average_gradients, make_optimizer
+from cnn.optim.schedule import make_schedule
+
+__all__ = [
+    "OPTIMIZERS",
+    "Decay",
+    "average_gradients",
+    "kernels",
+    "make_decay",
+    "make_optimizer",
+    "make_schedule",
+    "with_ema",
+]

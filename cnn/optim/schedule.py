@@ -1,0 +1,70 @@
+"""Schedules: the factor on the learning rate at each step."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+
+import optax
+
+from cnn.errors import UserError, check_not_negative, unknown
+
+
+def make_schedule(
+    num_steps: int,
+    steps_per_epoch: int,
+    *,
+    name: str,
+    warmup_epochs: float,
+    end_factor: float,
+    decay_epochs: Sequence[float],
+    decay_rate: float,
+) -> optax.Schedule:
+    """The factor on the learning rate at each step, in [0, 1].
+
+    Args:
+        num_steps: Length of the training.
+        steps_per_epoch: Turns epochs into steps.
+        name: `constant`; `cosine` and `linear`, which fall from the end of the warm-up on and reach
+            `end_factor` after the last step; `step`, which multiplies by `decay_rate` at each of
+            `decay_epochs`; `exponential`, which multiplies by `decay_rate` over every
+            `decay_epochs[0]` epochs after the warm-up, smoothly.
+        warmup_epochs: The factor rises linearly from 0 over this time; 0 means no warm-up.
+        end_factor: Where `cosine` and `linear` end.
+        decay_epochs: For `step`, counted from the start of the training, warm-up included.
+        decay_rate: For `step` and `exponential`.
+
+    Raises:
+        UserError: For an unknown name, a negative number, or an exponential schedule without
+            `decay_epochs`.
+    """
+    check_not_negative(
+        "schedule",
+        warmup_epochs=warmup_epochs,
+        end_factor=end_factor,
+        decay_rate=decay_rate,
+        decay_epochs=min(decay_epochs, default=0.0),
+    )
+    warmup_steps = round(warmup_epochs * steps_per_epoch)
+    # A training that ends before its warm-up does, as a trial of a few steps, is legal.
+    rest_steps = max(num_steps - warmup_steps, 1)
+    if name == "exponential" and not decay_epochs:
+        raise UserError("the exponential schedule needs schedule.decay_epochs, for instance (2.4,)")
+    decay_steps = [round(epochs * steps_per_epoch) for epochs in decay_epochs]
+    # Several may fall into one step, above all into the warm-up, and all of them count.
+    decays = Counter(max(step - warmup_steps, 0) for step in decay_steps)
+    table: dict[str, Callable[[], optax.Schedule]] = {
+        "constant": lambda: optax.constant_schedule(1.0),
+        "cosine": lambda: optax.cosine_decay_schedule(1.0, rest_steps, end_factor),
+        "linear": lambda: optax.linear_schedule(1.0, end_factor, rest_steps),
+        "step": lambda: optax.piecewise_constant_schedule(
+            1.0, {step: decay_rate**count for step, count in decays.items()}
+        ),
+        "exponential": lambda: optax.exponential_decay(1.0, max(decay_steps[0], 1), decay_rate),
+    }
+    if name not in table:
+        raise unknown("schedule", name, table)
+    if not warmup_steps:
+        return table[name]()
+    warmup = optax.linear_schedule(0.0, 1.0, warmup_steps)
+    return optax.join_schedules([warmup, table[name]()], [warmup_steps])
