@@ -142,6 +142,7 @@ class Checkpoints:
                 f"checkpoint.best_metric is {self._best_metric!r}, which is not measured "
                 f"(known: {', '.join(sorted(metrics))})"
             )
+        self._check_space(carry)
         args = ocp.args.Composite(**{_ITEM: ocp.args.StandardSave(carry)})
         self._measure(step, metrics)
         try:
@@ -221,6 +222,21 @@ class Checkpoints:
                     shutil.rmtree(unfinished)
         except OSError as error:
             raise _unwritable(self._directory, error) from error
+
+    def _check_space(self, carry: PyTree) -> None:
+        """Refuses what cannot fit, since half a write ends in many errors from many threads."""
+        needed = sum(
+            shard.data.nbytes
+            for leaf in jax.tree.leaves(carry)
+            for shard in getattr(leaf, "addressable_shards", ())
+            if shard.replica_id == 0
+        )
+        free = shutil.disk_usage(self._directory).free
+        if free < needed:
+            raise UserError(
+                f"cannot write a checkpoint to {self._directory}: it takes {needed:,} bytes and "
+                f"{free:,} are free. Earlier checkpoints are as they were"
+            )
 
     def _rank(self, steps: Sequence[int]) -> list[int]:
         """Those of the steps that were measured, the best first."""

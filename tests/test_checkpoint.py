@@ -452,3 +452,16 @@ def test_a_full_disk_is_one_line_and_earlier_checkpoints_are_as_they_were(tmp_pa
     assert float(found[1]["value"]) == 1.0
     # What the failed write left behind has the name that is looked for.
     assert notes == ["the checkpoint of step 20 is half-written; passing it over"]
+
+
+def test_disk_without_room_is_refused_before_anything_is_written(tmp_path, monkeypatch):
+    usage = shutil.disk_usage(tmp_path)
+    with opened(tmp_path) as checkpoints:
+        checkpoints.save(1, carry(1), None)
+        checkpoints.wait()
+        before = sorted(tmp_path.rglob("*"))
+        monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=7))
+        with pytest.raises(UserError, match=r"it takes [\d,]+ bytes and 7 are free"):
+            checkpoints.save(2, carry(2), None)
+        assert sorted(tmp_path.rglob("*")) == before
+        assert checkpoints.steps() == [1]
