@@ -254,6 +254,7 @@ def trained():
         schedule={"name": "constant", "warmup_epochs": 0.0},
         ema={"decay": 0.0},
         optimizer={"learning_rate": 0.02},
+        augment={"rotate_degrees": 0.0, "shift_fraction": 0.0, "scale_fraction": 0.0},
     )
     state, tally = train.blank_carry(experiment)
     step = train.make_step(experiment.task, experiment.strategy)
