@@ -21,5 +21,5 @@ def get_config(arg: str = "") -> Any:
     config.optimizer.learning_rate = 1e-3
     config.regularization.weight_decay = 0.05
     config.schedule.warmup_epochs = 3.0
-    config.train.num_epochs = 40.0
+    config.train.num_epochs = 30.0
     return config
