@@ -194,7 +194,7 @@ def train(
         recorder = _Recorder(experiment, console, log, step)
         stack.enter_context(jax.transfer_guard("disallow"))
         state, tally = carry
-        first = step + 1
+        first, saved_step = step + 1, step
         while step < loop.num_steps and stop.signal is None:
             state, tally = step_fn(state, tally, strategy.put(next(batches)), step_key)
             step += 1
@@ -209,8 +209,12 @@ def train(
             measured = None
             if due(step, loop.eval_every_steps, loop.num_steps):
                 measured = recorder.evaluated(step, evaluate, state)
-            if due(step, loop.checkpoint_every_steps, loop.num_steps) or stop.signal is not None:
+            if due(step, loop.checkpoint_every_steps, loop.num_steps):
                 recorder.save(checkpoints, Carry(state, tally), step, measured)
+                saved_step = step
+        # Behind the loop, since a signal may come after the last look at it above.
+        if stop.signal is not None and saved_step != step:
+            recorder.save(checkpoints, Carry(state, tally), step, None)
         checkpoints.wait()
     return Outcome(state, step, stop.signal)
 
