@@ -22,7 +22,15 @@ CONFIG = "config.json"
 ENVIRONMENT = "environment.json"
 DATASET = "dataset.json"
 # How a run is carried out may change when it goes on; what is trained may not.
-MAY_CHANGE = ("train", "checkpoint", "parallel", "evaluation")
+MAY_CHANGE = (
+    "train.",
+    "checkpoint.",
+    "parallel.",
+    "evaluation.",
+    "data.root",
+    "data.cache_mb",
+    "loader.num_threads",
+)
 PACKAGES = ("cnn", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "numpy")
 
 
@@ -61,7 +69,7 @@ def check_same_config(directory: pathlib.Path, experiment: Experiment) -> None:
     differ = [
         key
         for key in sorted(old.keys() | new.keys())
-        if key.split(".")[0] not in MAY_CHANGE and old.get(key) != new.get(key)
+        if not key.startswith(MAY_CHANGE) and old.get(key) != new.get(key)
     ]
     if not differ or not (directory / "checkpoints").is_dir():
         return
