@@ -192,7 +192,7 @@ def test_other_model_in_the_same_workdir_names_the_first_paths(run, capsys):
 def test_other_recipe_in_the_same_workdir_names_the_keys(run, capsys):
     words = ["train", *TINY, "--config.optimizer.learning_rate=0.5", f"--workdir={run}"]
     error = one_line(words, capsys)
-    assert "optimizer.learning_rate was 0.002, is 0.5" in error
+    assert "optimizer.learning_rate was 0.05, is 0.5" in error
 
 
 def test_longer_training_goes_on_from_a_finished_run(run, tmp_path, capsys):

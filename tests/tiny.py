@@ -11,6 +11,8 @@ from configs.mnist5k import lenet5
 OVERRIDES = {
     "model": {"name": "resnet_test"},
     "ema": {"decay": 0.99},
+    "optimizer": {"name": "adamw", "learning_rate": 2e-3},
+    "regularization": {"weight_decay": 1e-2, "l2": 0.0},
     "loader": {"batch_size": 32},
     "train": {
         "num_steps": 6,

@@ -15,5 +15,8 @@ def get_config(arg: str = "") -> Any:
     del arg
     config = digits.get_config()
     config.model.name = "lenet5"
+    config.optimizer.update(name="sgd", learning_rate=0.05)
+    config.optimizer.options.sgd.nesterov = True
+    config.regularization.update(weight_decay=0.0, l2=5e-4)
     config.train.num_epochs = 50.0
     return config
