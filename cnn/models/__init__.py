@@ -53,6 +53,16 @@ _NAMES = {
         "resnet110_cifar",
         "resnet_test",
     ),
+    "densenet": (
+        "densenet121",
+        "densenet161",
+        "densenet169",
+        "densenet201",
+        "densenet_bc_100_12_cifar",
+        "densenet_bc_250_24_cifar",
+        "densenet_bc_190_40_cifar",
+        "densenet_test",
+    ),
     "convnext": (
         "convnext_atto",
         "convnext_femto",

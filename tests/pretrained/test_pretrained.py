@@ -15,6 +15,7 @@ LAYOUTS = [
     ("resnet_test", "torchvision", {}),
     ("resnet_test", "torchvision", {"shortcut": "A"}),
     ("resnet50", "timm", {"depths": (1, 2), "widths": (8, 16), "groups": 2}),
+    ("densenet_test", "timm", {}),
     ("convnext_test", "timm", {}),
     ("convnext_tiny", "torchvision", {"depths": (1, 2), "widths": (8, 16)}),
     ("convnext_tiny", "timm", {"depths": (1, 2), "widths": (8, 16)}),
@@ -58,7 +59,9 @@ def test_a_converted_network_computes_the_same(name):
 @pytest.mark.parametrize("name", NAMES)
 def test_missing_extra_and_wrong_tensors_are_named(name):
     _, state = make(name)
-    for key in [key for key in state if not key.endswith("num_batches_tracked")]:
+    keys = [key for key in state if not key.endswith("num_batches_tracked")]
+    # Some of them, since each takes a trace; `layout` tests every tensor of a small one.
+    for key in {*keys[:3], keys[len(keys) // 2], keys[-1]}:
         with pytest.raises(UserError, match=f"lacks '{key}'"):
             pretrained.from_torch(name, {k: v for k, v in state.items() if k != key})
         with pytest.raises(UserError, match=f"'{key}'"):
