@@ -1,5 +1,7 @@
 """DenseNet: torchvision's names, which are timm's too, and those in the files it published."""
 
+from typing import Any
+
 from cnn.pretrained.layout import Layout, layout_of
 
 
@@ -28,7 +30,7 @@ _NAMES = _layout("")
 _FILE = _layout(".")
 
 
-def layouts(name: str) -> dict[str, Layout]:
+def layouts(name: str, **overrides: Any) -> dict[str, Layout]:
     """The names of the network's arrays, by library."""
-    del name
+    del name, overrides
     return {"torchvision": _NAMES, "timm": _NAMES, "torchvision_file": _FILE}
