@@ -13,9 +13,11 @@ Activation = Callable[[Float[Array, "..."]], Float[Array, "..."]]
 
 _ACTIVATIONS: dict[str, Activation] = {
     "gelu": functools.partial(jax.nn.gelu, approximate=False),
+    "hard_sigmoid": jax.nn.hard_sigmoid,
     "hard_swish": jax.nn.hard_swish,
     "leaky_relu": jax.nn.leaky_relu,
     "relu": jax.nn.relu,
+    "relu6": jax.nn.relu6,
     "sigmoid": jax.nn.sigmoid,
     "silu": jax.nn.silu,
     "tanh": linen.tanh,

@@ -15,6 +15,7 @@ from tests.golden.draws import draw_all, images
 
 FILES = sorted(pathlib.Path(__file__).parent.glob("*.npz"))
 OUR_NAMES = {
+    "mobilenetv1_100": "mobilenet_v1",
     "vit_small_patch16_224": "vit_s_16",
     "vit_tiny_patch16_224": "vit_ti_16",
 }
@@ -92,4 +93,4 @@ def distance(ours: np.ndarray, golden: np.ndarray) -> float:
 
 
 def test_every_file_is_of_a_known_network():
-    assert len(FILES) == 8
+    assert len(FILES) == 12

@@ -7,13 +7,15 @@ import pytest
 from cnn import nn
 from cnn.errors import UserError
 
-X = np.linspace(-4, 4, 17, dtype=np.float32)
+X = np.linspace(-8, 8, 33, dtype=np.float32)
 SIGMOID = 1 / (1 + np.exp(-X))
 EXPECTED = {
     "gelu": [0.5 * x * (1 + math.erf(x / math.sqrt(2))) for x in X],
+    "hard_sigmoid": np.clip(X + 3, 0, 6) / 6,
     "hard_swish": X * np.clip(X + 3, 0, 6) / 6,
     "leaky_relu": np.where(X > 0, X, 0.01 * X),
     "relu": np.maximum(X, 0),
+    "relu6": np.clip(X, 0, 6),
     "sigmoid": SIGMOID,
     "silu": X * SIGMOID,
     "tanh": np.tanh(X),
