@@ -35,6 +35,18 @@ __all__ = [
 
 _NAMES = {
     "lenet": ("lenet5", "lenet_test"),
+    "alexnet": ("alexnet", "alexnet_2012", "alexnet_test"),
+    "vgg": (
+        "vgg11",
+        "vgg13",
+        "vgg16",
+        "vgg19",
+        "vgg11_bn",
+        "vgg13_bn",
+        "vgg16_bn",
+        "vgg19_bn",
+        "vgg_test",
+    ),
     "resnet": (
         "resnet18",
         "resnet34",
@@ -142,11 +154,11 @@ def classifier(
     family = _module(name)
     head = getattr(family, "Head", nn.LinearHead)
     body_fields, head_fields = _fields(family.Backbone), _fields(head) - {"num_classes"}
-    values = _values(name, overrides, body_fields | head_fields)
-    body_values = {key: value for key, value in values.items() if key in body_fields}
+    row = family.VARIANTS[name]
+    values = {**row, **_values(name, overrides, body_fields | head_fields)}
     head_values = {key: value for key, value in values.items() if key in head_fields}
     return Classifier(
-        backbone=_backbone(family, name, axis_name, body_values),
+        backbone=_backbone(family, axis_name, values),
         head=head(num_classes=num_classes, **head_values),
     )
 
@@ -163,7 +175,8 @@ def backbone(name: str, *, axis_name: str | None = None, **overrides: Any) -> li
         UserError: If there is no such network, field or dtype.
     """
     family = _module(name)
-    return _backbone(family, name, axis_name, _values(name, overrides, _fields(family.Backbone)))
+    values = _values(name, overrides, _fields(family.Backbone))
+    return _backbone(family, axis_name, {**family.VARIANTS[name], **values})
 
 
 def names(family: str | None = None) -> tuple[str, ...]:
@@ -221,13 +234,13 @@ def _module(name: str) -> ModuleType:
     return importlib.import_module(f"{__name__}.{family_of(name)}")
 
 
-def _backbone(
-    family: ModuleType, name: str, axis_name: str | None, values: Mapping[str, Any]
-) -> linen.Module:
-    fields = dict(family.VARIANTS[name])
-    if "axis_name" in _fields(family.Backbone):
+def _backbone(family: ModuleType, axis_name: str | None, values: Mapping[str, Any]) -> linen.Module:
+    """The backbone; what of a row or of overrides is the head's is left out."""
+    known = _fields(family.Backbone)
+    fields = {key: value for key, value in values.items() if key in known}
+    if "axis_name" in known:
         fields["axis_name"] = axis_name
-    return family.Backbone(**{**fields, **values})
+    return family.Backbone(**fields)
 
 
 def _fields(module: Any) -> set[str]:

@@ -20,7 +20,7 @@ from cnn.pretrained.layout import Layout, Path
 
 __all__ = ["families", "from_torch", "to_torch"]
 
-_FAMILIES = ("resnet", "convnext", "vit")
+_FAMILIES = ("alexnet", "vgg", "resnet", "convnext", "vit")
 
 Shape = tuple[int, ...]
 
@@ -52,7 +52,7 @@ def from_torch(
     def matches(candidate: Layout) -> int:
         return sum(part.name in state_dict for part in layouts.parts(candidate, paths))
 
-    best = max(_family(name).layouts(name).values(), key=matches)
+    best = max(_family(name).layouts(name, **overrides).values(), key=matches)
 
     def shape_of(path: Path) -> Shape | None:
         part = best(path[1:])
@@ -82,7 +82,7 @@ def to_torch(
         UserError: If an array is missing, left over or of another shape; names the first such. If
             the network or the layout is unknown.
     """
-    known = _family(name).layouts(name)
+    known = _family(name).layouts(name, **overrides)
     chosen = next(iter(known)) if layout is None else layout
     if chosen not in known:
         raise errors.unknown(f"layout of {name}", chosen, known)
@@ -128,7 +128,7 @@ def _shapes(
     stem = shape_of(("params", "backbone", "stem_conv", "kernel"))
     logits = shape_of(("params", "head", "logits", "kernel"))
     channels = stem[2] if stem and len(stem) == 4 else source.channels
-    num_classes = logits[1] if logits and len(logits) == 2 else source.num_classes
+    num_classes = logits[-1] if logits and len(logits) > 1 else source.num_classes
     model = models.classifier(name, **{"num_classes": num_classes, **overrides})
     size = (source.image_size, source.image_size)
     if hasattr(family, "image_size"):

@@ -1,5 +1,7 @@
 """ConvNeXt: torchvision's names and timm's."""
 
+from typing import Any
+
 from cnn.pretrained.layout import Layout, layout_of
 
 _TORCHVISION = layout_of(
@@ -43,8 +45,9 @@ _TIMM_SMALLEST = layout_of(
 _SMALLEST = ("_atto", "_femto", "_pico", "_nano", "_test")
 
 
-def layouts(name: str) -> dict[str, Layout]:
+def layouts(name: str, **overrides: Any) -> dict[str, Layout]:
     """The names of the network's arrays, by library; torchvision lacks the smallest."""
+    del overrides
     if name.endswith(_SMALLEST):
         return {"timm": _TIMM_SMALLEST}
     return {"torchvision": _TORCHVISION, "timm": _TIMM}

@@ -1,5 +1,7 @@
 """ResNet, ResNeXt and wide ResNet: torchvision's names, which are timm's too."""
 
+from typing import Any
+
 from cnn.pretrained.layout import Layout, layout_of
 
 _NAMES = layout_of(
@@ -15,7 +17,7 @@ _NAMES = layout_of(
 )
 
 
-def layouts(name: str) -> dict[str, Layout]:
+def layouts(name: str, **overrides: Any) -> dict[str, Layout]:
     """The names of the network's arrays, by library."""
-    del name
+    del name, overrides
     return {"torchvision": _NAMES, "timm": _NAMES}

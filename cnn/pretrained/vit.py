@@ -1,6 +1,7 @@
 """ViT: torchvision's names and timm's, which fuse queries, keys and values."""
 
 from collections.abc import Callable
+from typing import Any
 
 from flax import linen
 
@@ -45,8 +46,9 @@ _TIMM = layout_of(
 _SHARED = ("vit_b_16", "vit_b_32", "vit_l_16", "vit_l_32", "vit_h_14")
 
 
-def layouts(name: str) -> dict[str, Layout]:
+def layouts(name: str, **overrides: Any) -> dict[str, Layout]:
     """The names of the network's arrays, by library; first the one that has the network."""
+    del overrides
     if name in _SHARED:
         return {"torchvision": _TORCHVISION, "timm": _TIMM}
     return {"timm": _TIMM, "torchvision": _TORCHVISION}

@@ -19,6 +19,11 @@ LAYOUTS = [
     ("convnext_tiny", "torchvision", {"depths": (1, 2), "widths": (8, 16)}),
     ("convnext_tiny", "timm", {"depths": (1, 2), "widths": (8, 16)}),
     ("vit_test", "torchvision", {}),
+    ("vgg_test", "torchvision", {}),
+    ("vgg_test", "timm", {}),
+    ("vgg_test", "torchvision", {"depths": [2, 1], "batch_norm": False, "hidden_sizes": [3]}),
+    ("vgg_test", "torchvision", {"hidden_sizes": ()}),
+    ("alexnet_test", "torchvision", {}),
     ("vit_test", "timm", {}),
     ("vit_test", "timm", {"pool": "gap"}),
 ]
