@@ -34,6 +34,7 @@ __all__ = [
 ]
 
 _NAMES = {
+    "mlp": ("mlp", "mlp_test"),
     "lenet": ("lenet5", "lenet_test"),
     "alexnet": ("alexnet", "alexnet_2012", "alexnet_test"),
     "vgg": (
@@ -87,6 +88,7 @@ _NAMES = {
         "vit_h_14",
         "vit_test",
     ),
+    "mixer": ("mixer_s_16", "mixer_b_16", "mixer_l_16", "mixer_test"),
 }
 _FAMILIES = {name: family for family, members in _NAMES.items() for name in members}
 

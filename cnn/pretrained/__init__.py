@@ -20,7 +20,7 @@ from cnn.pretrained.layout import Layout, Path
 
 __all__ = ["families", "from_torch", "to_torch"]
 
-_FAMILIES = ("alexnet", "vgg", "resnet", "convnext", "vit")
+_FAMILIES = ("alexnet", "vgg", "resnet", "convnext", "vit", "mixer")
 
 Shape = tuple[int, ...]
 

@@ -1,6 +1,8 @@
 """Parameters and running statistics of all networks: torchvision 0.29.1, timm 1.0.31, by hand."""
 
 COUNTS = {
+    "mlp": (266_610, 0),
+    "mlp_test": (9_614, 0),
     "lenet5": (61_706, 0),
     "lenet_test": (23_390, 0),
     "alexnet": (61_100_840, 0),
@@ -49,6 +51,10 @@ COUNTS = {
     "vit_l_32": (306_535_400, 0),
     "vit_h_14": (632_045_800, 0),
     "vit_test": (32_554, 0),
+    "mixer_s_16": (18_528_264, 0),
+    "mixer_b_16": (59_880_472, 0),
+    "mixer_l_16": (208_196_168, 0),
+    "mixer_test": (5_462, 0),
 }
 """(trained parameters, running means and variances) at the classes of the paper's data set."""
 
