@@ -34,7 +34,20 @@ __all__ = [
 ]
 
 _NAMES = {
+    "mlp": ("mlp", "mlp_test"),
     "lenet": ("lenet5", "lenet_test"),
+    "alexnet": ("alexnet", "alexnet_2012", "alexnet_test"),
+    "vgg": (
+        "vgg11",
+        "vgg13",
+        "vgg16",
+        "vgg19",
+        "vgg11_bn",
+        "vgg13_bn",
+        "vgg16_bn",
+        "vgg19_bn",
+        "vgg_test",
+    ),
     "resnet": (
         "resnet18",
         "resnet34",
@@ -92,6 +105,7 @@ _NAMES = {
         "vit_h_14",
         "vit_test",
     ),
+    "mixer": ("mixer_s_16", "mixer_b_16", "mixer_l_16", "mixer_test"),
 }
 _FAMILIES = {name: family for family, members in _NAMES.items() for name in members}
 

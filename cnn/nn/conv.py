@@ -25,6 +25,7 @@ class Conv(linen.Module):
         groups: Parts of the channels that do not see each other.
         use_bias: Whether a bias is added.
         kernel_init: Initialiser of the kernel.
+        bias_init: Initialiser of the bias.
         dtype: Of the computation; parameters are float32.
     """
 
@@ -36,6 +37,7 @@ class Conv(linen.Module):
     groups: int = 1
     use_bias: bool = False
     kernel_init: Initializer = he_fan_out
+    bias_init: Initializer = zeros
     dtype: DTypeLike = "float32"
 
     @linen.compact
@@ -59,6 +61,6 @@ class Conv(linen.Module):
             groups=self.groups,
         )
         if self.use_bias:
-            bias = self.param("bias", zeros, (self.features,), jnp.float32)
+            bias = self.param("bias", self.bias_init, (self.features,), jnp.float32)
             y += bias.astype(self.dtype).reshape(1, 1, 1, -1)
         return y

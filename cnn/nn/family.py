@@ -14,7 +14,8 @@ class Features(NamedTuple):
     """What a backbone makes of images, for heads of any task; what a head does not read is free.
 
     Attributes:
-        maps: The last feature map at each stride, by the stride in pixels of the image.
+        maps: The last feature map at each stride, by the stride in pixels of the image; none where
+            a network has no maps.
         pooled: One vector an image.
     """
 

@@ -20,7 +20,7 @@ from cnn.pretrained.layout import Layout, Path
 
 __all__ = ["families", "from_torch", "to_torch"]
 
-_FAMILIES = ("resnet", "densenet", "mobilenet", "convnext", "vit")
+_FAMILIES = ("alexnet", "vgg", "resnet", "densenet", "mobilenet", "convnext", "vit", "mixer")
 
 Shape = tuple[int, ...]
 
@@ -128,7 +128,7 @@ def _shapes(
     stem = shape_of(("params", "backbone", "stem_conv", "kernel"))
     logits = shape_of(("params", "head", "logits", "kernel"))
     channels = stem[2] if stem and len(stem) == 4 else source.channels
-    num_classes = logits[1] if logits and len(logits) == 2 else source.num_classes
+    num_classes = logits[-1] if logits and len(logits) > 1 else source.num_classes
     model = models.classifier(name, **{"num_classes": num_classes, **overrides})
     size = (source.image_size, source.image_size)
     if hasattr(family, "image_size"):

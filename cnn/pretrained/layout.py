@@ -5,8 +5,9 @@ shapes of our network: kernels are transposed, arrays of ours that go to one nam
 tensor, and no tensor may be missing or left over.
 """
 
+import math
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -40,10 +41,13 @@ class Target(NamedTuple):
         name: Of the tensor. Arrays that go to the same one are parts of it, in order, along its
             first axis.
         trailing: Axes of size 1 that torch has at the end and we do not.
+        flat: Whether torch has one axis where the kernel of ours has height, width and channels:
+            that of a dense layer on a map. torch flattens channels first.
     """
 
     name: str
     trailing: int = 0
+    flat: bool = False
 
 
 Layout = Callable[[Path], Target]
@@ -55,11 +59,15 @@ class Part(NamedTuple):
 
     name: str
     trailing: int
+    flat: bool
     paths: tuple[Path, ...]
 
 
 def layout_of(
-    names: Mapping[str, str | Callable[..., str]], *, trailing: Mapping[str, int] | None = None
+    names: Mapping[str, str | Callable[..., str]],
+    *,
+    trailing: Mapping[str, int] | None = None,
+    flat: Collection[str] = (),
 ) -> Layout:
     """The layout that a table of names makes.
 
@@ -69,6 +77,7 @@ def layout_of(
             or a function of the numbers that gives it. An array without a layer stands by its own
             path and whole name.
         trailing: By array, its path as above: axes of size 1 that torch has at the end.
+        flat: Kernels, by path as above, that torch has flattened where they are on maps.
     """
 
     def layout(path: Path) -> Target:
@@ -77,7 +86,8 @@ def layout_of(
         name = names[_DIGITS.sub("", whole)]
         if not isinstance(name, str):
             name = name(*map(int, _DIGITS.findall(whole)))
-        return Target(name + leaf, (trailing or {}).get(_DIGITS.sub("", "/".join(path)), 0))
+        array = _DIGITS.sub("", "/".join(path))
+        return Target(name + leaf, (trailing or {}).get(array, 0), array in flat)
 
     return layout
 
@@ -147,7 +157,7 @@ def write(arrays: Mapping[Path, Tensor], layout: Layout) -> dict[str, Tensor]:
     for part in parts(layout, arrays):
         pieces = [_to_torch(path, arrays[path]) for path in part.paths]
         tensor = pieces[0] if len(pieces) == 1 else np.concatenate(pieces)
-        tensors[part.name] = tensor.reshape(*tensor.shape, *(1,) * part.trailing)
+        tensors[part.name] = tensor.reshape(_in_torch(part, tensor.shape))
         module, _, leaf = part.name.rpartition(".")
         if leaf == _LEAVES["var"]:
             tensors[f"{module}.{_COUNTER}"] = np.zeros((), np.int64)
@@ -169,7 +179,7 @@ def _split(
         tuple(shapes[path][axis] for axis in _order(path, len(shapes[path]))) for path in part.paths
     ]
     whole = (sum(piece[0] for piece in pieces), *pieces[0][1:])
-    expected = (*whole, *(1,) * part.trailing)
+    expected = _in_torch(part, whole)
     if tensor.shape != expected:
         raise UserError(
             f"{part.name!r} has shape {tensor.shape} in the state dict, and {expected} in this"
@@ -182,6 +192,13 @@ def _split(
 
 def _to_torch(path: Path, array: Tensor) -> Tensor:
     return np.ascontiguousarray(np.asarray(array).transpose(_order(path, np.ndim(array))))
+
+
+def _in_torch(part: Part, shape: tuple[int, ...]) -> tuple[int, ...]:
+    """The tensor's shape in torch, from that of the transposed and joined arrays."""
+    if part.flat and len(shape) > 1:
+        shape = (shape[0], math.prod(shape[1:]))
+    return (*shape, *(1,) * part.trailing)
 
 
 def _order(path: Path, rank: int) -> tuple[int, ...]:

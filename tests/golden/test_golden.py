@@ -12,6 +12,7 @@ import pytest
 
 from cnn import models, pretrained
 from tests.golden.draws import draw_all, images
+from tests.models.rows import still
 
 FILES = sorted(pathlib.Path(__file__).parent.glob("*.npz"))
 OUR_NAMES = {
@@ -23,7 +24,7 @@ OUR_NAMES = {
 
 def compute(name: str, variables: dict[str, Any], size: int, dtype: type) -> tuple[Any, ...]:
     """Logits; and loss, logits, model state and gradients of a training step."""
-    model = models.classifier(name, dtype=dtype)
+    model = models.classifier(name, dtype=dtype, **still(name))
     labels = jnp.array([3, 7, 11, 0])
 
     def run(params: Any, state: Any, few: Any, more: Any) -> tuple[Any, ...]:
@@ -93,4 +94,4 @@ def distance(ours: np.ndarray, golden: np.ndarray) -> float:
 
 
 def test_every_file_is_of_a_known_network():
-    assert len(FILES) == 12
+    assert len(FILES) == 15

@@ -1,8 +1,22 @@
 """Parameters and running statistics of all networks: torchvision 0.29.1, timm 1.0.31, by hand."""
 
 COUNTS = {
+    "mlp": (266_610, 0),
+    "mlp_test": (9_614, 0),
     "lenet5": (61_706, 0),
     "lenet_test": (23_390, 0),
+    "alexnet": (61_100_840, 0),
+    "alexnet_2012": (60_965_224, 0),
+    "alexnet_test": (2_136, 0),
+    "vgg11": (132_863_336, 0),
+    "vgg13": (133_047_848, 0),
+    "vgg16": (138_357_544, 0),
+    "vgg19": (143_667_240, 0),
+    "vgg11_bn": (132_868_840, 5_504),
+    "vgg13_bn": (133_053_736, 5_888),
+    "vgg16_bn": (138_365_992, 8_448),
+    "vgg19_bn": (143_678_248, 11_008),
+    "vgg_test": (2_148, 40),
     "resnet18": (11_689_512, 9_600),
     "resnet34": (21_797_672, 17_024),
     "resnet50": (25_557_032, 53_120),
@@ -50,6 +64,10 @@ COUNTS = {
     "vit_l_32": (306_535_400, 0),
     "vit_h_14": (632_045_800, 0),
     "vit_test": (32_554, 0),
+    "mixer_s_16": (18_528_264, 0),
+    "mixer_b_16": (59_880_472, 0),
+    "mixer_l_16": (208_196_168, 0),
+    "mixer_test": (5_462, 0),
 }
 """(trained parameters, running means and variances) at the classes of the paper's data set."""
 

@@ -1,14 +1,30 @@
 """What the tests of every family share: its smallest network, with all parameters in play."""
 
+import dataclasses
+import importlib
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from cnn import models
+from cnn import models, nn
 
 ROWS = [name for name in models.names() if name.endswith("_test")]
+
+STOCHASTIC = ("dropout_rate", "attention_dropout_rate", "drop_path_rate")
+
+
+def stochastic_fields(name: str) -> list[str]:
+    family = importlib.import_module(f"cnn.models.{models.family_of(name)}")
+    parts = (family.Backbone, getattr(family, "Head", nn.LinearHead))
+    known = {field.name for part in parts for field in dataclasses.fields(part)}
+    return [field for field in STOCHASTIC if field in known]
+
+
+def still(name: str) -> dict[str, float]:
+    """The fields with which nothing is drawn at random."""
+    return dict.fromkeys(stochastic_fields(name), 0.0)
 
 
 def images(name: str, batch: int = 4) -> jax.Array:
@@ -18,8 +34,11 @@ def images(name: str, batch: int = 4) -> jax.Array:
 
 
 def build(name: str, x: jax.Array | None = None, **fields: Any) -> tuple[Any, dict[str, Any]]:
-    """A classifier of 5 classes, and variables without the zeros and ones of an initialisation."""
-    model = models.classifier(name, num_classes=5, **fields)
+    """A classifier of 5 classes, and variables without the zeros and ones of an initialisation.
+
+    It draws nothing at random unless `fields` says so.
+    """
+    model = models.classifier(name, num_classes=5, **{**still(name), **fields})
     x = images(name, 1) if x is None else x[:1]
     shapes = jax.eval_shape(lambda key: model.init(key, x, train=False), jax.random.key(0))
     rng = np.random.default_rng(1)

@@ -27,6 +27,12 @@ LAYOUTS = [
     ("convnext_tiny", "torchvision", {"depths": (1, 2), "widths": (8, 16)}),
     ("convnext_tiny", "timm", {"depths": (1, 2), "widths": (8, 16)}),
     ("vit_test", "torchvision", {}),
+    ("vgg_test", "torchvision", {}),
+    ("vgg_test", "timm", {}),
+    ("vgg_test", "torchvision", {"depths": [2, 1], "batch_norm": False, "hidden_sizes": [3]}),
+    ("vgg_test", "torchvision", {"hidden_sizes": ()}),
+    ("alexnet_test", "torchvision", {}),
+    ("mixer_test", "timm", {}),
     ("vit_test", "timm", {}),
     ("vit_test", "timm", {"pool": "gap"}),
 ]
@@ -67,7 +73,7 @@ def test_a_converted_network_computes_the_same(name):
 def test_missing_extra_and_wrong_tensors_are_named(name):
     _, state = make(name)
     keys = [key for key in state if not key.endswith("num_batches_tracked")]
-    # Some of them, since each takes a trace; `layout` tests every tensor of a small one.
+    # Some of them, since each is the whole conversion; test_layout.py has every kind.
     for key in {*keys[:3], keys[len(keys) // 2], keys[-1]}:
         with pytest.raises(UserError, match=f"lacks '{key}'"):
             pretrained.from_torch(name, {k: v for k, v in state.items() if k != key})
