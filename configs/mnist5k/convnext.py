@@ -2,7 +2,8 @@
 
     cnn train --config=configs/mnist5k/convnext.py --workdir=runs/convnext
 
-Expected: not run yet.
+Expected: 98.0 % of 1,000 (seed 0), slowly on a CPU, where XLA's depthwise convolution is slow;
+experiments/mnist5k has the run.
 """
 
 from typing import Any

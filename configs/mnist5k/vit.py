@@ -2,7 +2,7 @@
 
     cnn train --config=configs/mnist5k/vit.py --workdir=runs/vit
 
-Expected: not run yet.
+Expected: not run to the end yet; about ten minutes on two CPU cores.
 """
 
 from typing import Any
