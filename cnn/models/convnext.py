@@ -93,6 +93,7 @@ class Backbone(linen.Module):
             paper's 4 an image is at least 32x32; for 28x28 ones take 2 or 1.
         layer_scale: What each branch is multiplied by at the start.
         drop_path_rate: Of the last block's branch; rises linearly from 0 at the first.
+        remat: Of each block, as in `nn.remat`.
         dtype: Of the computation.
     """
 
@@ -101,6 +102,7 @@ class Backbone(linen.Module):
     patch_size: int = 4
     layer_scale: float = 1e-6
     drop_path_rate: float = 0.0
+    remat: str = "none"
     dtype: DTypeLike = "float32"
 
     @linen.compact
@@ -118,12 +120,13 @@ class Backbone(linen.Module):
                 x = self._patches(f"stage{stage}_conv", width, 2)(x)
                 stride *= 2
             for index in range(depth):
-                x = Block(
+                block = Block(
                     layer_scale=self.layer_scale,
                     drop_path_rate=next(rates),
                     dtype=self.dtype,
                     name=f"stage{stage}_block{index}",
-                )(x, train=train)
+                )
+                x = nn.remat(self.remat, block)(x, train=train)
             maps[stride] = x
         return Features(maps, jnp.mean(x, axis=(1, 2)))
 

@@ -10,6 +10,7 @@ from cnn.nn.drop_path import DropPath, rising_rates
 from cnn.nn.family import Features, Source, choose, stages
 from cnn.nn.layer_norm import LayerNorm
 from cnn.nn.linear_head import LinearHead
+from cnn.nn.remat import remat
 from cnn.nn.squeeze_excitation import SqueezeExcitation
 
 __all__ = [
@@ -23,6 +24,7 @@ __all__ = [
     "SqueezeExcitation",
     "activation",
     "choose",
+    "remat",
     "rising_rates",
     "stages",
 ]

@@ -17,10 +17,13 @@ class Features(NamedTuple):
         maps: The last feature map at each stride, by the stride in pixels of the image; none where
             a network has no maps.
         pooled: One vector an image.
+        auxiliary: Maps on the way for auxiliary classifiers, in order; none where a network has
+            no such classifiers.
     """
 
     maps: dict[int, Float[Array, "batch map_height map_width map_channels"]]
     pooled: Float[Array, "batch features"]
+    auxiliary: tuple[Float[Array, "batch _ _ _"], ...] = ()
 
 
 class Source(NamedTuple):

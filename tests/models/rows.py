@@ -15,6 +15,11 @@ ROWS = [name for name in models.names() if name.endswith("_test")]
 STOCHASTIC = ("dropout_rate", "attention_dropout_rate", "drop_path_rate")
 
 
+def backbone_fields(name: str) -> set[str]:
+    family = importlib.import_module(f"cnn.models.{models.family_of(name)}")
+    return {field.name for field in dataclasses.fields(family.Backbone)}
+
+
 def stochastic_fields(name: str) -> list[str]:
     family = importlib.import_module(f"cnn.models.{models.family_of(name)}")
     parts = (family.Backbone, getattr(family, "Head", nn.LinearHead))

@@ -1,6 +1,5 @@
 """What holds for every registered network, and for the smallest of each family."""
 
-import dataclasses
 import importlib
 import json
 import pathlib
@@ -13,7 +12,15 @@ import pytest
 
 from cnn import models, nn
 from tests.models.counts import CHANGED, COUNTS
-from tests.models.rows import ROWS, build, evaluate, images, stochastic_fields, train
+from tests.models.rows import (
+    ROWS,
+    backbone_fields,
+    build,
+    evaluate,
+    images,
+    stochastic_fields,
+    train,
+)
 
 HERE = pathlib.Path(__file__).parent
 
@@ -49,8 +56,7 @@ def test_the_names_are_the_variants(family):
     module = importlib.import_module(f"cnn.models.{family}")
     assert set(models.names(family)) == set(module.VARIANTS)
     assert any(name in ROWS for name in module.VARIANTS)
-    fields = dataclasses.fields(module.Backbone)
-    assert len([field for field in fields if field.name not in ("parent", "name")]) <= 15
+    assert len(backbone_fields(models.names(family)[0]) - {"parent", "name"}) <= 15
 
 
 @pytest.mark.parametrize("name", models.names())
@@ -194,6 +200,32 @@ def test_gradients_reach_every_parameter(name):
     for path, grad in by_path(jax.jit(jax.grad(loss))(variables["params"])).items():
         assert np.isfinite(grad).all(), path
         assert np.any(grad != 0), path
+
+
+@pytest.mark.parametrize("name", [name for name in ROWS if "remat" in backbone_fields(name)])
+@pytest.mark.parametrize("mode", ["block", "dots"])
+def test_what_is_computed_again_is_the_same(name, mode):
+    """Logits, gradients, moved statistics and draws; and less is kept for the backward pass."""
+    x = images(name)
+    fields = dict.fromkeys(stochastic_fields(name), 0.3)
+    _, variables = build(name)
+
+    def kept_and_gradients(remat):
+        model, _ = build(name, remat=remat, **fields)
+
+        def loss(params):
+            logits, state = train(model, {**variables, "params": params}, x, key=0)
+            return jnp.sum(jax.nn.log_softmax(logits)[:, 0]), state
+
+        _, backward = jax.vjp(lambda params: loss(params)[0], variables["params"])
+        kept = sum(leaf.size for leaf in jax.tree.leaves(backward))
+        return kept, jax.jit(jax.value_and_grad(loss, has_aux=True))(variables["params"])
+
+    kept, expected = kept_and_gradients("none")
+    less, ours = kept_and_gradients(mode)
+    assert less < kept
+    for path, leaf in by_path(expected).items():
+        np.testing.assert_allclose(by_path(ours)[path], leaf, rtol=1e-4, atol=1e-5, err_msg=path)
 
 
 @pytest.mark.parametrize("name", ROWS)
