@@ -1,5 +1,6 @@
 """The commands as a user calls them."""
 
+import csv
 import json
 import pathlib
 import subprocess
@@ -178,6 +179,19 @@ def test_models_lists_and_filters(capsys):
     assert "61,706" in shown
     assert "resnet" not in shown
     assert "unknown model 'lenett'" in one_line(["models", "--filter=lenett"], capsys)
+
+
+def test_models_in_forms_for_programs(capsys):
+    assert main(["models", "--filter=resnet1[8]", "--csv"]) == 0
+    (row,) = csv.DictReader(capsys.readouterr().out.splitlines())
+    assert (row["parameters"], row["macs"], row["year"]) == ("11689512", "1814073344", "2015")
+    assert main(["models", "--filter=resnet1[8]", "--json", "--image-size=448"]) == 0
+    (row,) = json.loads(capsys.readouterr().out)
+    assert (row["image_size"], row["parameters"]) == (448, 11_689_512)
+    assert 4 * 1_814_073_344 - row["macs"] == 3 * 512 * 1000
+    words = ["models", "--filter=vit_b_16", "--image-size=100"]
+    assert "no whole number of 16-pixel patches" in one_line(words, capsys)
+    assert "--image-size must be at least 1" in one_line(["models", "--image-size=0"], capsys)
 
 
 def test_other_model_in_the_same_workdir_names_the_first_paths(run, capsys):

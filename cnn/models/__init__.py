@@ -5,8 +5,11 @@
 family the first convolution is `backbone/stem_conv` and the last layer `head/logits`.
 """
 
+import csv
 import dataclasses
+import functools
 import importlib
+import importlib.resources
 from collections.abc import Callable, Mapping
 from types import ModuleType
 from typing import Any, NamedTuple
@@ -16,7 +19,7 @@ import jax.numpy as jnp
 from flax import linen
 from jaxtyping import Array, Float
 
-from cnn import errors, nn
+from cnn import errors, macs, nn
 from cnn.nn.family import Features, Source
 
 __all__ = [
@@ -29,6 +32,7 @@ __all__ = [
     "describe",
     "families",
     "family_of",
+    "measure",
     "names",
     "source",
 ]
@@ -135,7 +139,8 @@ class ModelInfo(NamedTuple):
         name: In the registry.
         family: Name of its file in `cnn.models`.
         parameters: Trained ones of the classifier, for the images and classes below.
-        image_size: Height and width in pixels of the paper's images.
+        macs: Multiply-accumulates of its convolutions and matrix products for one image.
+        image_size: Height and width in pixels, the paper's where not said otherwise.
         channels: Of the paper's images.
         num_classes: Of the paper's data set.
         paper: Authors and title.
@@ -145,6 +150,7 @@ class ModelInfo(NamedTuple):
     name: str
     family: str
     parameters: int
+    macs: int
     image_size: int
     channels: int
     num_classes: int
@@ -231,22 +237,48 @@ def source(name: str) -> Source:
 
 
 def describe(name: str) -> ModelInfo:
-    """Facts of the network of that name, without computing anything.
+    """Facts of the network of that name, from the table that is kept with the code.
 
     Raises:
         UserError: If there is no such network.
     """
-    family = family_of(name)
+    return nn.choose("model", name, _table())
+
+
+def measure(name: str, *, image_size: int | None = None, **overrides: Any) -> ModelInfo:
+    """Facts of the network of that name, counted on its program; nothing is computed.
+
+    Args:
+        name: In the registry.
+        image_size: Height and width in pixels; None is the paper's.
+        **overrides: As for `classifier`; also `num_classes`, by default those of the paper's data.
+
+    Raises:
+        UserError: If there is no such network or field, or the images are too small for it.
+    """
     facts = source(name)
-    shape = (1, facts.image_size, facts.image_size, facts.channels)
-    model = classifier(name, num_classes=facts.num_classes)
-    variables = jax.eval_shape(
-        lambda key, images: model.init({"params": key}, images, train=False),
-        jax.random.key(0),
-        jax.ShapeDtypeStruct(shape, jnp.float32),
+    facts = facts._replace(
+        image_size=image_size if image_size is not None else facts.image_size,
+        num_classes=overrides.pop("num_classes", facts.num_classes),
     )
+    model = classifier(name, num_classes=facts.num_classes, **overrides)
+    shape = (1, facts.image_size, facts.image_size, facts.channels)
+    images = jax.ShapeDtypeStruct(shape, jnp.float32)
+    key = jax.random.key(0)
+    variables = jax.eval_shape(lambda key, images: model.init(key, images), key, images)
+    products = macs.count(model.apply, variables, images)
     parameters = sum(leaf.size for leaf in jax.tree.leaves(variables["params"]))
-    return ModelInfo(name, family, parameters, **facts._asdict())
+    return ModelInfo(name, family_of(name), parameters, products, **facts._asdict())
+
+
+@functools.cache
+def _table() -> dict[str, ModelInfo]:
+    """What `cnn models --measure --csv` printed."""
+    text = importlib.resources.files(__name__).joinpath("table.csv").read_text("utf-8")
+    kinds = ModelInfo.__annotations__
+    rows = csv.DictReader(text.splitlines())
+    read = (ModelInfo(**{key: kinds[key](value) for key, value in row.items()}) for row in rows)
+    return {info.name: info for info in read}
 
 
 def _module(name: str) -> ModuleType:
