@@ -40,6 +40,11 @@ LAYOUTS = [
     ("mixer_test", "timm", {}),
     ("vit_test", "timm", {}),
     ("vit_test", "timm", {"pool": "gap"}),
+    ("vit_test", "timm", {"pool": "gap", "position": "sincos2d"}),
+    ("vit_test", "timm", {"pool": "distilled"}),
+    ("vit_test", "torchvision", {"position_grid": [3, 5]}),
+    ("deit_test", "timm", {}),
+    ("deit_test", "official", {}),
 ]
 
 
