@@ -1,4 +1,4 @@
-"""Convolution, pooling and local normalisation: one function each, the same on every backend.
+"""Convolution, pooling, local normalisation, positions: one function each, for every backend.
 
 All families call these and none calls `lax` for them, so that a faster formulation for some shape
 or backend is one change here. Images are NHWC, kernels HWIO.
@@ -8,9 +8,11 @@ from cnn.ops.adaptive_pooling import adaptive_avg_pool
 from cnn.ops.convolution import conv
 from cnn.ops.local_response import local_response_norm
 from cnn.ops.pooling import avg_pool, max_pool
+from cnn.ops.position import Grid, resample_positions, sincos2d_positions
 from cnn.ops.window import Padding, Pair
 
 __all__ = [
+    "Grid",
     "Padding",
     "Pair",
     "adaptive_avg_pool",
@@ -18,4 +20,6 @@ __all__ = [
     "conv",
     "local_response_norm",
     "max_pool",
+    "resample_positions",
+    "sincos2d_positions",
 ]

@@ -12,6 +12,7 @@ SHAPES = {
     ("params", "body", "block0", "key", "kernel"): (4, 2),
     ("params", "body", "block0", "key", "bias"): (2,),
     ("params", "body", "block0", "gain"): (7,),
+    ("params", "body", "block0", "key", "scale"): (6,),
     ("batch_stats", "body", "norm", "var"): (3,),
 }
 LAYOUT = layouts.layout_of(
@@ -19,16 +20,19 @@ LAYOUT = layouts.layout_of(
         "body/conv": lambda i: f"stem.{i - 1}.",
         "body/block/query": lambda b: f"layers.{b}.fused_",
         "body/block/key": lambda b: f"layers.{b}.fused_",
+        "body/block/key/scale": lambda b: f"layers.{b}.beta",
         "body/block/gain": lambda b: f"layers.{b}.gamma",
         "body/norm": "bn.",
     },
     trailing={"body/block/gain": 2},
+    leading={"body/block/key/scale": 3},
 )
 STATE = {
     "stem.0.weight": RNG.standard_normal((5, 4, 3, 2)),
     "layers.0.fused_weight": RNG.standard_normal((8, 4)),
     "layers.0.fused_bias": RNG.standard_normal(8),
     "layers.0.gamma": RNG.standard_normal((7, 1, 1)),
+    "layers.0.beta": RNG.standard_normal((1, 1, 1, 6)),
     "bn.running_var": RNG.standard_normal(3),
     "bn.num_batches_tracked": np.array(5),
 }

@@ -26,6 +26,11 @@ LAYOUTS = [
     ("convnext_test", "timm", {}),
     ("convnext_tiny", "torchvision", {"depths": (1, 2), "widths": (8, 16)}),
     ("convnext_tiny", "timm", {"depths": (1, 2), "widths": (8, 16)}),
+    ("convnext_tiny", "official", {"depths": (1, 2), "widths": (8, 16)}),
+    ("convnext_iso_small", "official", {"depths": (2,), "widths": (8,)}),
+    ("convnextv2_test", "timm", {}),
+    ("convnextv2_test", "official", {}),
+    ("convnextv2_tiny", "timm", {"depths": (1, 2), "widths": (8, 16)}),
     ("vit_test", "torchvision", {}),
     ("vgg_test", "torchvision", {}),
     ("vgg_test", "timm", {}),
@@ -35,6 +40,11 @@ LAYOUTS = [
     ("mixer_test", "timm", {}),
     ("vit_test", "timm", {}),
     ("vit_test", "timm", {"pool": "gap"}),
+    ("vit_test", "timm", {"pool": "gap", "position": "sincos2d"}),
+    ("vit_test", "timm", {"pool": "distilled"}),
+    ("vit_test", "torchvision", {"position_grid": [3, 5]}),
+    ("deit_test", "timm", {}),
+    ("deit_test", "official", {}),
 ]
 
 
