@@ -12,6 +12,7 @@ from cnn.nn.drop_path import DropPath, rising_rates
 from cnn.nn.family import Features, Source, choose, stages
 from cnn.nn.layer_norm import LayerNorm
 from cnn.nn.linear_head import LinearHead
+from cnn.nn.pool import Pool
 from cnn.nn.remat import remat
 from cnn.nn.squeeze_excitation import SqueezeExcitation
 
@@ -22,6 +23,7 @@ __all__ = [
     "Features",
     "LayerNorm",
     "LinearHead",
+    "Pool",
     "Source",
     "SqueezeExcitation",
     "Style",

@@ -8,6 +8,7 @@ from cnn.ops.adaptive_pooling import adaptive_avg_pool
 from cnn.ops.convolution import conv
 from cnn.ops.local_response import local_response_norm
 from cnn.ops.pooling import avg_pool, max_pool
+from cnn.ops.stochastic_pooling import probability_weighted_pool, stochastic_pool
 from cnn.ops.window import Padding, Pair, same_padding
 
 __all__ = [
@@ -18,5 +19,7 @@ __all__ = [
     "conv",
     "local_response_norm",
     "max_pool",
+    "probability_weighted_pool",
     "same_padding",
+    "stochastic_pool",
 ]
