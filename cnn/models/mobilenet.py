@@ -178,6 +178,7 @@ class Backbone(linen.Module):
         activation: As in `nn.activation`; of blocks whose row has none, and of what is around them.
         norm_momentum: Of batch norm.
         norm_epsilon: Of batch norm.
+        remat: Of each block, as in `nn.remat`.
         axis_name: Of batch norm.
         dtype: Of the computation.
     """
@@ -190,6 +191,7 @@ class Backbone(linen.Module):
     activation: str = "relu6"
     norm_momentum: float = 0.9
     norm_epsilon: float = 1e-5
+    remat: str = "none"
     axis_name: str | None = None
     dtype: DTypeLike = "float32"
 
@@ -212,7 +214,8 @@ class Backbone(linen.Module):
         for stage, rows in enumerate(self.stages):
             for index, row in enumerate(rows):
                 scaled = row._replace(features=nn.make_divisible(scale * row.features))
-                x = Block(scaled, style, name=f"stage{stage}_block{index}")(x, train=train)
+                block = Block(scaled, style, name=f"stage{stage}_block{index}")
+                x = nn.remat(self.remat, block)(x, train=train)
                 stride *= row.stride
                 maps[stride] = x
         if self.last_width:
