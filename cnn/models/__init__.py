@@ -87,6 +87,13 @@ _NAMES = {
         "mobilenet_v3_small",
         "mobilenet_test",
     ),
+    "efficientnet": (
+        *(f"efficientnet_b{size}" for size in range(8)),
+        "efficientnet_v2_s",
+        "efficientnet_v2_m",
+        "efficientnet_v2_l",
+        "efficientnet_test",
+    ),
     "convnext": (
         "convnext_atto",
         "convnext_femto",

@@ -6,10 +6,13 @@ Dense layers and dropout are linen's own.
 from cnn.nn.activation import activation
 from cnn.nn.batch_norm import BatchNorm
 from cnn.nn.conv import Conv
+from cnn.nn.conv_norm import Style, conv_norm
+from cnn.nn.divisible import make_divisible
 from cnn.nn.drop_path import DropPath, rising_rates
 from cnn.nn.family import Features, Source, choose, stages
 from cnn.nn.layer_norm import LayerNorm
 from cnn.nn.linear_head import LinearHead
+from cnn.nn.pool import Pool
 from cnn.nn.remat import remat
 from cnn.nn.squeeze_excitation import SqueezeExcitation
 
@@ -20,10 +23,14 @@ __all__ = [
     "Features",
     "LayerNorm",
     "LinearHead",
+    "Pool",
     "Source",
     "SqueezeExcitation",
+    "Style",
     "activation",
     "choose",
+    "conv_norm",
+    "make_divisible",
     "remat",
     "rising_rates",
     "stages",

@@ -9,7 +9,8 @@ from cnn.ops.convolution import conv
 from cnn.ops.local_response import local_response_norm
 from cnn.ops.pooling import avg_pool, max_pool
 from cnn.ops.position import Grid, resample_positions, sincos2d_positions
-from cnn.ops.window import Padding, Pair
+from cnn.ops.stochastic_pooling import probability_weighted_pool, stochastic_pool
+from cnn.ops.window import Padding, Pair, same_padding
 
 __all__ = [
     "Grid",
@@ -20,6 +21,9 @@ __all__ = [
     "conv",
     "local_response_norm",
     "max_pool",
+    "probability_weighted_pool",
     "resample_positions",
+    "same_padding",
     "sincos2d_positions",
+    "stochastic_pool",
 ]

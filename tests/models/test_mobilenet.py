@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from cnn import models
-from cnn.models.mobilenet import Block, Head, Row, Style
-from cnn.nn import Features
+from cnn.models.mobilenet import Block, Head, Row
+from cnn.nn import Features, Style
 from tests.models.rows import build, images
 
 X = jax.random.normal(jax.random.key(0), (2, 6, 6, 8))

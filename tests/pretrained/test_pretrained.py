@@ -23,6 +23,8 @@ LAYOUTS = [
     ("mobilenet_v2", "timm", {"stages": MOBILE_STAGES}),
     ("mobilenet_v2", "torchvision", {"stages": MOBILE_STAGES}),
     ("mobilenet_v1", "timm", {"stages": MOBILE_STAGES[:1]}),
+    ("efficientnet_test", "torchvision", {}),
+    ("efficientnet_test", "timm", {}),
     ("convnext_test", "timm", {}),
     ("convnext_tiny", "torchvision", {"depths": (1, 2), "widths": (8, 16)}),
     ("convnext_tiny", "timm", {"depths": (1, 2), "widths": (8, 16)}),
