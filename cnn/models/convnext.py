@@ -3,6 +3,8 @@
 Liu et al. 2022, "A ConvNet for the 2020s": section 3 and appendix A.1. Atto to nano are the smaller
 ones that Woo et al. 2023 and Wightman's timm defined.
 
+`attention` is not the papers': after a branch's last dense layer, before its layer scale.
+
 Weights are normal with deviation 0.02 and biases 0, as in the authors' code. It names the
 distribution truncated, but cuts it at +-2, a hundred deviations.
 """
@@ -51,12 +53,16 @@ class Block(linen.Module):
 
     Attributes:
         layer_scale: What each channel of the branch is multiplied by at the start.
+        attention: Before the layer scale, as in `nn.attention`.
         drop_path_rate: Probability that an example goes without the branch.
+        axis_name: Of the batch norm that some attention has.
         dtype: Of the computation.
     """
 
     layer_scale: float
+    attention: str
     drop_path_rate: float
+    axis_name: str | None
     dtype: DTypeLike
 
     @linen.compact
@@ -78,6 +84,8 @@ class Block(linen.Module):
         y = linen.Dense(4 * width, kernel_init=_init, dtype=self.dtype, name="expand")(y)
         y = nn.activation("gelu")(y)
         y = linen.Dense(width, kernel_init=_init, dtype=self.dtype, name="project")(y)
+        weigh = nn.attention(self.attention, axis_name=self.axis_name, dtype=self.dtype)
+        y = weigh(y, train=train)
         scale = self.param("layer_scale", constant(self.layer_scale), (width,), jnp.float32)
         y = y * scale.astype(self.dtype).reshape(1, 1, 1, -1)
         return x + nn.DropPath(self.drop_path_rate)(y, train=train)
@@ -92,8 +100,10 @@ class Backbone(linen.Module):
         patch_size: Height and width of the stem's patches, which do not overlap. With the
             paper's 4 an image is at least 32x32; for 28x28 ones take 2 or 1.
         layer_scale: What each branch is multiplied by at the start.
+        attention: In each block, as in `nn.attention`: `none`, `se`, `eca` or `cbam`.
         drop_path_rate: Of the last block's branch; rises linearly from 0 at the first.
         remat: Of each block, as in `nn.remat`.
+        axis_name: Of the batch norm in the attention `cbam`.
         dtype: Of the computation.
     """
 
@@ -101,8 +111,10 @@ class Backbone(linen.Module):
     widths: tuple[int, ...]
     patch_size: int = 4
     layer_scale: float = 1e-6
+    attention: str = "none"
     drop_path_rate: float = 0.0
     remat: str = "none"
+    axis_name: str | None = None
     dtype: DTypeLike = "float32"
 
     @linen.compact
@@ -122,7 +134,9 @@ class Backbone(linen.Module):
             for index in range(depth):
                 block = Block(
                     layer_scale=self.layer_scale,
+                    attention=self.attention,
                     drop_path_rate=next(rates),
+                    axis_name=self.axis_name,
                     dtype=self.dtype,
                     name=f"stage{stage}_block{index}",
                 )

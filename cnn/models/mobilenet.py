@@ -38,7 +38,8 @@ class Row(NamedTuple):
         expansion: Channels of the depthwise convolution by those of the input; at 1 nothing
             expands.
         kernel_size: Of the depthwise convolution.
-        squeeze: Whether channels are weighted, by squeeze-and-excitation at a quarter of them.
+        squeeze: Whether channels are weighted, by squeeze-and-excitation at a quarter of them or
+            what the network has in its place.
         activation: As in `nn.activation`; empty is the network's.
         residual: Whether the last convolution is linear, and the input added where the shape stays.
     """
@@ -130,6 +131,7 @@ class Style(NamedTuple):
 
     Attributes:
         activation: Where a row has none of its own, as in `nn.activation`.
+        attention: Where a row squeezes, as in `nn.attention`.
         momentum: Of batch norm.
         epsilon: Of batch norm.
         axis_name: Of batch norm.
@@ -137,6 +139,7 @@ class Style(NamedTuple):
     """
 
     activation: str
+    attention: str
     momentum: float
     epsilon: float
     axis_name: str | None
@@ -195,9 +198,14 @@ class Block(linen.Module):
             groups=width,
         )
         if row.squeeze:
-            y = nn.SqueezeExcitation(
-                _rounded(width / 4), gate="hard_sigmoid", dtype=style.dtype, name="squeeze"
-            )(y)
+            y = nn.attention(
+                style.attention,
+                squeezed=_rounded(width / 4),
+                gate="hard_sigmoid",
+                axis_name=style.axis_name,
+                dtype=style.dtype,
+                name="squeeze",
+            )(y, train=train)
         last = "" if row.residual else act
         y = _layer(
             y, "project", style, train=train, activation=last, features=row.features, kernel_size=1
@@ -215,6 +223,8 @@ class Backbone(linen.Module):
         keep_last: Whether a width multiplier below 1 leaves the last convolution as it is.
         width_multiplier: Of all channels: the papers' alpha.
         activation: As in `nn.activation`; of blocks whose row has none, and of what is around them.
+        attention: Of the rows that squeeze, as in `nn.attention`: v3's `se`, `eca`, `cbam` or
+            `none`.
         norm_momentum: Of batch norm.
         norm_epsilon: Of batch norm.
         axis_name: Of batch norm.
@@ -227,6 +237,7 @@ class Backbone(linen.Module):
     keep_last: bool = False
     width_multiplier: float = 1.0
     activation: str = "relu6"
+    attention: str = "se"
     norm_momentum: float = 0.9
     norm_epsilon: float = 1e-5
     axis_name: str | None = None
@@ -236,7 +247,14 @@ class Backbone(linen.Module):
     def __call__(self, images: Image, *, train: bool = False) -> Features:
         """The features."""
         act, scale = self.activation, self.width_multiplier
-        style = Style(act, self.norm_momentum, self.norm_epsilon, self.axis_name, self.dtype)
+        style = Style(
+            act,
+            self.attention,
+            self.norm_momentum,
+            self.norm_epsilon,
+            self.axis_name,
+            self.dtype,
+        )
         x = _layer(
             images,
             "stem",

@@ -12,7 +12,9 @@ from tests.models.rows import build, evaluate, images
 
 def test_a_branch_starts_as_nearly_nothing():
     x = jax.random.normal(jax.random.key(0), (2, 8, 8, 4))
-    block = Block(layer_scale=1e-6, drop_path_rate=0.0, dtype="float32")
+    block = Block(
+        layer_scale=1e-6, attention="none", drop_path_rate=0.0, axis_name=None, dtype="float32"
+    )
     y, variables = jax.jit(lambda: block.init_with_output(jax.random.key(0), x, train=False))()
     np.testing.assert_array_equal(variables["params"]["layer_scale"], np.full(4, 1e-6, np.float32))
     np.testing.assert_allclose(y, x, atol=1e-5)
@@ -50,3 +52,28 @@ def test_initialisation():
     head = Head(num_classes=200)
     params = head.init(jax.random.key(0), Features({}, jnp.ones((1, 100))))["params"]
     np.testing.assert_allclose(np.std(params["logits"]["kernel"]), 0.02, rtol=0.03)
+
+
+def test_attention_is_before_the_layer_scale():
+    x = jax.random.normal(jax.random.key(0), (2, 8, 8, 4))
+    block = Block(
+        layer_scale=1.0, attention="se", drop_path_rate=0.0, axis_name=None, dtype="float32"
+    )
+
+    def run(bias):
+        variables = block.init(jax.random.key(0), x, train=False)
+        gates = jax.tree.map(jnp.zeros_like, variables["params"]["attention"])
+        gates["expand"]["bias"] += bias
+        params = {**variables["params"], "attention": gates}
+        return block.apply({"params": params}, x, train=False) - x
+
+    half, whole, none = (np.asarray(jax.jit(run)(bias)) for bias in (0.0, 100.0, -100.0))
+    np.testing.assert_allclose(half, whole / 2, rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(none, 0, atol=1e-6)
+
+
+def test_the_kind_of_attention_is_a_field():
+    _, variables = build("convnext_test", attention="cbam")
+    for stage in range(2):
+        part = variables["batch_stats"]["backbone"][f"stage{stage}_block0"]["attention"]
+        assert set(part) == {"spatial_norm"}
