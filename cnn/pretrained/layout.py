@@ -75,7 +75,7 @@ def layout_of(
         names: By layer, its path with "/" between keys and without the numbers in them: the
             beginning of the name in torch, up to the name of the array (`weight`, `bias`, ...);
             or a function of the numbers that gives it. An array without a layer stands by its own
-            path and whole name.
+            path and whole name. The layout raises `UserError` for a layer that is not here.
         trailing: By array, its path as above: axes of size 1 that torch has at the end.
         flat: Kernels, by path as above, that torch has flattened where they are on maps.
     """
@@ -83,7 +83,9 @@ def layout_of(
     def layout(path: Path) -> Target:
         layer, leaf = "/".join(path[:-1]), _LEAVES.get(path[-1], "")
         whole = layer if leaf else "/".join(path)
-        name = names[_DIGITS.sub("", whole)]
+        name = names.get(_DIGITS.sub("", whole))
+        if name is None:
+            raise UserError(f"torch has no counterpart of {whole!r}: undo the override behind it")
         if not isinstance(name, str):
             name = name(*map(int, _DIGITS.findall(whole)))
         array = _DIGITS.sub("", "/".join(path))
@@ -202,9 +204,9 @@ def _in_torch(part: Part, shape: tuple[int, ...]) -> tuple[int, ...]:
 
 
 def _order(path: Path, rank: int) -> tuple[int, ...]:
-    """Our axes in torch's order: HWIO -> OIHW, (in, out) -> (out, in)."""
+    """Our axes in torch's order: HWIO -> OIHW, LIO -> OIL, (in, out) -> (out, in)."""
     if path[-1] == "kernel":
-        return (3, 2, 0, 1) if rank == 4 else (1, 0)
+        return (rank - 1, rank - 2, *range(rank - 2))
     return tuple(range(rank))
 
 
