@@ -20,7 +20,17 @@ from cnn.pretrained.layout import Layout, Path
 
 __all__ = ["families", "from_torch", "to_torch"]
 
-_FAMILIES = ("alexnet", "vgg", "resnet", "densenet", "mobilenet", "convnext", "vit", "mixer")
+_FAMILIES = (
+    "alexnet",
+    "vgg",
+    "resnet",
+    "resnet_v2",
+    "densenet",
+    "mobilenet",
+    "convnext",
+    "vit",
+    "mixer",
+)
 
 Shape = tuple[int, ...]
 

@@ -21,6 +21,8 @@ LAYOUTS = [
     ("resnet_test", "timm", {"attention": "eca", "shortcut": "D"}),
     ("resnet_test", "timm", {"attention": "cbam"}),
     ("resnet50d", "timm", {"depths": (1, 2), "widths": (8, 16)}),
+    ("resnet_v2_test", "timm", {}),
+    ("resnet50_v2", "timm", {"depths": (1, 2), "widths": (8, 16)}),
     ("densenet_test", "timm", {}),
     ("mobilenet_test", "torchvision", {}),
     ("mobilenet_test", "timm", {}),

@@ -122,7 +122,7 @@ def test_torchvision_has_no_attention_and_no_deep_stem():
         pretrained.to_torch("resnet50d", {}, layout="torchvision")
 
 
-@pytest.mark.parametrize("name", ["convnext_test", "mobilenet_test"])
+@pytest.mark.parametrize("name", ["convnext_test", "mobilenet_test", "resnet_v2_test"])
 def test_attention_that_torch_does_not_have_is_named(name):
     _, variables = build(name, attention="eca")
     with pytest.raises(UserError, match=r"no counterpart of 'backbone/stage0_block0/.*/conv'"):
