@@ -5,6 +5,8 @@ of section 3.3, which keep one resolution and one width as ViT does, without a n
 and without layer scale. Woo et al. 2023, "ConvNeXt V2": section 3 and appendix A.1, where global
 response normalisation takes the place of layer scale; V1's atto to nano are Wightman's in timm.
 
+`attention` is not the papers': after a branch's last dense layer, before its layer scale.
+
 Weights are normal with deviation 0.02 and biases 0, as in the authors' code. It names the
 distribution truncated, but cuts it at +-2, a hundred deviations.
 """
@@ -108,14 +110,18 @@ class Block(linen.Module):
         layer_scale: What each channel of the branch is multiplied by at the start; 0 is none.
         response_norm: Whether there is a `ResponseNorm` after the activation.
         activation: Between the dense layers.
+        attention: Before the layer scale, as in `nn.attention`.
         drop_path_rate: Probability that an example goes without the branch.
+        axis_name: Of the batch norm that some attention has.
         dtype: Of the computation.
     """
 
     layer_scale: float
     response_norm: bool
     activation: str
+    attention: str
     drop_path_rate: float
+    axis_name: str | None
     dtype: DTypeLike
 
     @linen.compact
@@ -139,6 +145,8 @@ class Block(linen.Module):
         if self.response_norm:
             y = ResponseNorm(self.dtype, name="response_norm")(y)
         y = linen.Dense(width, kernel_init=_init, dtype=self.dtype, name="project")(y)
+        weigh = nn.attention(self.attention, axis_name=self.axis_name, dtype=self.dtype)
+        y = weigh(y, train=train)
         if self.layer_scale:
             scale = self.param("layer_scale", constant(self.layer_scale), (width,), jnp.float32)
             y = y * scale.astype(self.dtype).reshape(1, 1, 1, -1)
@@ -157,8 +165,10 @@ class Backbone(linen.Module):
         layer_scale: What each branch is multiplied by at the start; 0 is none.
         response_norm: Whether each block has a `ResponseNorm`: V2.
         activation: Of each block, as in `nn.activation`.
+        attention: In each block, as in `nn.attention`: `none`, `se`, `eca` or `cbam`.
         drop_path_rate: Of the last block's branch; rises linearly from 0 at the first.
         remat: Of each block, as in `nn.remat`.
+        axis_name: Of the batch norm in the attention `cbam`.
         dtype: Of the computation.
     """
 
@@ -169,8 +179,10 @@ class Backbone(linen.Module):
     layer_scale: float = 1e-6
     response_norm: bool = False
     activation: str = "gelu"
+    attention: str = "none"
     drop_path_rate: float = 0.0
     remat: str = "none"
+    axis_name: str | None = None
     dtype: DTypeLike = "float32"
 
     @linen.compact
@@ -193,7 +205,9 @@ class Backbone(linen.Module):
                     layer_scale=self.layer_scale,
                     response_norm=self.response_norm,
                     activation=self.activation,
+                    attention=self.attention,
                     drop_path_rate=next(rates),
+                    axis_name=self.axis_name,
                     dtype=self.dtype,
                     name=f"stage{stage}_block{index}",
                 )

@@ -4,11 +4,14 @@ Dense layers and dropout are linen's own.
 """
 
 from cnn.nn.activation import activation
+from cnn.nn.attention import attention
 from cnn.nn.batch_norm import BatchNorm
+from cnn.nn.cbam import ConvolutionalBlockAttention
 from cnn.nn.conv import Conv
 from cnn.nn.conv_norm import Style, conv_norm
 from cnn.nn.divisible import make_divisible
 from cnn.nn.drop_path import DropPath, rising_rates
+from cnn.nn.eca import EfficientChannelAttention
 from cnn.nn.family import Features, Source, choose, stages
 from cnn.nn.layer_norm import LayerNorm
 from cnn.nn.linear_head import LinearHead
@@ -19,7 +22,9 @@ from cnn.nn.squeeze_excitation import SqueezeExcitation
 __all__ = [
     "BatchNorm",
     "Conv",
+    "ConvolutionalBlockAttention",
     "DropPath",
+    "EfficientChannelAttention",
     "Features",
     "LayerNorm",
     "LinearHead",
@@ -28,6 +33,7 @@ __all__ = [
     "SqueezeExcitation",
     "Style",
     "activation",
+    "attention",
     "choose",
     "conv_norm",
     "make_divisible",

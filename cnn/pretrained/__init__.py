@@ -24,6 +24,7 @@ _FAMILIES = (
     "alexnet",
     "vgg",
     "resnet",
+    "resnet_v2",
     "densenet",
     "mobilenet",
     "efficientnet",

@@ -79,7 +79,8 @@ def layout_of(
         names: By layer, its path with "/" between keys and without the numbers in them: the
             beginning of the name in torch, up to the name of the array (`weight`, `bias`, ...);
             or a function of the numbers that gives it. An array that is not called as torch's
-            layers call theirs stands by its own path and whole name.
+            layers call theirs stands by its own path and whole name. The layout raises `UserError`
+            for a layer that is not here.
         trailing: By array, its path as above: axes of size 1 that torch has at the end.
         flat: Kernels, by path as above, that torch has flattened where they are on maps.
         leading: As `trailing`, for the front.
@@ -87,7 +88,11 @@ def layout_of(
 
     def layout(path: Path) -> Target:
         array, layer = (_DIGITS.sub("", "/".join(keys)) for keys in (path, path[:-1]))
-        name, leaf = (names[array], "") if array in names else (names[layer], _LEAVES[path[-1]])
+        known = names.get(array), ""
+        name, leaf = known if array in names else (names.get(layer), _LEAVES.get(path[-1], ""))
+        if name is None:
+            whole = "/".join(path)
+            raise UserError(f"torch has no counterpart of {whole!r}: undo the override behind it")
         if not isinstance(name, str):
             name = name(*map(int, _DIGITS.findall("/".join(path))))
         before, after = ((axes or {}).get(array, 0) for axes in (leading, trailing))
@@ -206,9 +211,9 @@ def _in_torch(part: Part, shape: tuple[int, ...]) -> tuple[int, ...]:
 
 
 def _order(path: Path, rank: int) -> tuple[int, ...]:
-    """Our axes in torch's order: HWIO -> OIHW, (in, out) -> (out, in)."""
+    """Our axes in torch's order: HWIO -> OIHW, LIO -> OIL, (in, out) -> (out, in)."""
     if path[-1] == "kernel":
-        return (3, 2, 0, 1) if rank == 4 else (1, 0)
+        return (rank - 1, rank - 2, *range(rank - 2))
     return tuple(range(rank))
 
 

@@ -16,7 +16,9 @@ def test_a_branch_starts_as_nearly_nothing():
         layer_scale=1e-6,
         response_norm=False,
         activation="gelu",
+        attention="none",
         drop_path_rate=0.0,
+        axis_name=None,
         dtype="float32",
     )
     y, variables = jax.jit(lambda: block.init_with_output(jax.random.key(0), x, train=False))()
@@ -102,3 +104,34 @@ def test_the_activation_is_a_field():
     assert not np.allclose(evaluate(model, variables, x), evaluate(gelu, variables, x), rtol=1e-3)
     with pytest.raises(UserError, match="unknown activation 'gelo'"):
         build("convnextv2_test", activation="gelo")
+
+
+def test_attention_is_before_the_layer_scale():
+    x = jax.random.normal(jax.random.key(0), (2, 8, 8, 4))
+    block = Block(
+        layer_scale=1.0,
+        response_norm=False,
+        activation="gelu",
+        attention="se",
+        drop_path_rate=0.0,
+        axis_name=None,
+        dtype="float32",
+    )
+
+    def run(bias):
+        variables = block.init(jax.random.key(0), x, train=False)
+        gates = jax.tree.map(jnp.zeros_like, variables["params"]["attention"])
+        gates["expand"]["bias"] += bias
+        params = {**variables["params"], "attention": gates}
+        return block.apply({"params": params}, x, train=False) - x
+
+    half, whole, none = (np.asarray(jax.jit(run)(bias)) for bias in (0.0, 100.0, -100.0))
+    np.testing.assert_allclose(half, whole / 2, rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(none, 0, atol=1e-6)
+
+
+def test_the_kind_of_attention_is_a_field():
+    _, variables = build("convnext_test", attention="cbam")
+    for stage in range(2):
+        part = variables["batch_stats"]["backbone"][f"stage{stage}_block0"]["attention"]
+        assert set(part) == {"spatial_norm"}
