@@ -52,6 +52,8 @@ _NAMES = {
         "vgg19_bn",
         "vgg_test",
     ),
+    "googlenet": ("googlenet", "googlenet_2014", "googlenet_test"),
+    "inception": ("inception_v3", "inception_test"),
     "resnet": (
         "resnet18",
         "resnet34",
@@ -235,11 +237,10 @@ def classifier(
     head = getattr(family, "Head", nn.LinearHead)
     body_fields, head_fields = _fields(family.Backbone), _fields(head) - {"num_classes"}
     row = family.VARIANTS[name]
-    values = {**row, **_values(name, overrides, body_fields | head_fields)}
-    head_values = {key: value for key, value in values.items() if key in head_fields}
+    values = {**row, **_values(name, overrides, body_fields | head_fields), "axis_name": axis_name}
     return Classifier(
-        backbone=_backbone(family, axis_name, values),
-        head=head(num_classes=num_classes, **head_values),
+        backbone=family.Backbone(**_known(values, body_fields)),
+        head=head(num_classes=num_classes, **_known(values, head_fields)),
     )
 
 
@@ -255,8 +256,9 @@ def backbone(name: str, *, axis_name: str | None = None, **overrides: Any) -> li
         UserError: If there is no such network, field or dtype.
     """
     family = _module(name)
-    values = _values(name, overrides, _fields(family.Backbone))
-    return _backbone(family, axis_name, {**family.VARIANTS[name], **values})
+    fields = _fields(family.Backbone)
+    values = {**family.VARIANTS[name], **_values(name, overrides, fields), "axis_name": axis_name}
+    return family.Backbone(**_known(values, fields))
 
 
 def names(family: str | None = None) -> tuple[str, ...]:
@@ -340,13 +342,9 @@ def _module(name: str) -> ModuleType:
     return importlib.import_module(f"{__name__}.{family_of(name)}")
 
 
-def _backbone(family: ModuleType, axis_name: str | None, values: Mapping[str, Any]) -> linen.Module:
-    """The backbone; what of a row or of overrides is the head's is left out."""
-    known = _fields(family.Backbone)
-    fields = {key: value for key, value in values.items() if key in known}
-    if "axis_name" in known:
-        fields["axis_name"] = axis_name
-    return family.Backbone(**fields)
+def _known(values: Mapping[str, Any], fields: set[str]) -> dict[str, Any]:
+    """What of a row and of overrides is the backbone's, or the head's."""
+    return {key: value for key, value in values.items() if key in fields}
 
 
 def _fields(module: Any) -> set[str]:

@@ -6,6 +6,7 @@ or backend is one change here. Images are NHWC, kernels HWIO.
 
 from cnn.ops.adaptive_pooling import adaptive_avg_pool
 from cnn.ops.convolution import conv
+from cnn.ops.half_range import to_half_range
 from cnn.ops.local_response import local_response_norm
 from cnn.ops.pooling import avg_pool, max_pool
 from cnn.ops.position import Grid, resample_positions, sincos2d_positions
@@ -26,4 +27,5 @@ __all__ = [
     "same_padding",
     "sincos2d_positions",
     "stochastic_pool",
+    "to_half_range",
 ]

@@ -17,6 +17,11 @@ COUNTS = {
     "vgg16_bn": (138_365_992, 8_448),
     "vgg19_bn": (143_678_248, 11_008),
     "vgg_test": (2_148, 40),
+    "googlenet": (13_004_888, 15_072),
+    "googlenet_2014": (6_998_552, 0),
+    "googlenet_test": (3_144, 128),
+    "inception_v3": (27_161_264, 36_224),
+    "inception_test": (3_524, 192),
     "resnet18": (11_689_512, 9_600),
     "resnet34": (21_797_672, 17_024),
     "resnet50": (25_557_032, 53_120),
@@ -130,6 +135,10 @@ COUNTS = {
 """(trained parameters, running means and variances) at the classes of the paper's data set."""
 
 CHANGED = [
+    ("googlenet", {"auxiliary": False}, 224, 6_624_904),
+    ("googlenet", {"auxiliary": False, "large_kernel_size": 5}, 224, 7_005_832),
+    ("googlenet_2014", {"auxiliary": True}, 224, 13_378_280),
+    ("inception_v3", {"auxiliary": False}, 299, 23_834_568),
     ("resnet18", {"stem": "cifar", "num_classes": 10}, 32, 11_173_962),
     ("resnet18", {"attention": "cbam"}, 224, 11_777_352),
     ("resnet50", {"attention": "cbam"}, 224, 28_073_576),
