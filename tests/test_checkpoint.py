@@ -401,7 +401,7 @@ def test_a_checkpoint_of_the_same_arrays_in_another_structure_is_no_broken_one(t
         checkpoints.save(10, one, None)
         checkpoints.wait()
         for step in (None, 10):
-            with pytest.raises(UserError, match="is whole .* of another optimizer") as caught:
+            with pytest.raises(UserError, match=r"is whole .* of another optimizer") as caught:
                 checkpoints.restore(abstract(other), step)
             assert "delete" not in str(caught.value)
     assert not notes

@@ -10,11 +10,13 @@ from cnn.nn.drop_path import DropPath, rising_rates
 from cnn.nn.family import Features, Source, choose, stages
 from cnn.nn.layer_norm import LayerNorm
 from cnn.nn.linear_head import LinearHead
+from cnn.nn.record import Call, record
 from cnn.nn.remat import remat
 from cnn.nn.squeeze_excitation import SqueezeExcitation
 
 __all__ = [
     "BatchNorm",
+    "Call",
     "Conv",
     "DropPath",
     "Features",
@@ -24,6 +26,7 @@ __all__ = [
     "SqueezeExcitation",
     "activation",
     "choose",
+    "record",
     "remat",
     "rising_rates",
     "stages",
