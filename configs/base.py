@@ -57,6 +57,8 @@ def get_config() -> Any:
 
     # cnn.models.classifier; an experiment may add fields of its model
     config.model = ConfigDict({"name": "resnet50", "dtype": "float32"})
+    # cnn.pretrained.initialise.load_initial; weights: a file, hf:OWNER/NAME or a workdir
+    config.init = ConfigDict({"weights": "", "head": "auto", "channels": "error", "skip": ()})
     # cnn.tasks.classification.make
     config.task = ConfigDict(
         {

@@ -17,10 +17,12 @@ from cnn.report import files
 
 if TYPE_CHECKING:
     from cnn.experiment import DataFacts, Experiment
+    from cnn.pretrained.initialise import Initial
 
 CONFIG = "config.json"
 ENVIRONMENT = "environment.json"
 DATASET = "dataset.json"
+INITIAL = "init.json"
 # How a run is carried out may change when it goes on; what is trained may not.
 MAY_CHANGE = (
     "train.",
@@ -100,11 +102,28 @@ def _flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     return flat
 
 
-def record(directory: pathlib.Path, experiment: Experiment) -> None:
-    """Writes config, environment and what the model knows of its data.
+def initial(directory: pathlib.Path, experiment: Experiment) -> Initial | None:
+    """What the run starts from; None where that is nothing, or where the run goes on.
+
+    Raises:
+        UserError: If it cannot start from that, or its model cannot take its images.
+    """
+    from cnn import train
+
+    if (directory / train.CHECKPOINTS).is_dir():
+        with train.open_checkpoints(experiment, directory, lambda _: None) as checkpoints:
+            if checkpoints.steps():
+                return None
+    return experiment.initial()
+
+
+def record(directory: pathlib.Path, experiment: Experiment, initial: Initial | None = None) -> None:
+    """Writes config, environment, what the model knows of its data, and what it starts from.
 
     A run that goes on keeps its first environment and adds the new one under `resumed`.
     """
+    if initial is not None:
+        _write(directory / INITIAL, initial.report._asdict())
     _write(directory / CONFIG, experiment.config)
     facts = experiment.facts._asdict()
     _write(directory / DATASET, {**facts, "class_names": list(facts["class_names"])})

@@ -16,11 +16,13 @@ from cnn.nn.family import Features, Source, choose, stages
 from cnn.nn.layer_norm import LayerNorm
 from cnn.nn.linear_head import LinearHead
 from cnn.nn.pool import Pool
+from cnn.nn.record import Call, record
 from cnn.nn.remat import remat
 from cnn.nn.squeeze_excitation import SqueezeExcitation
 
 __all__ = [
     "BatchNorm",
+    "Call",
     "Conv",
     "ConvolutionalBlockAttention",
     "DropPath",
@@ -37,6 +39,7 @@ __all__ = [
     "choose",
     "conv_norm",
     "make_divisible",
+    "record",
     "remat",
     "rising_rates",
     "stages",

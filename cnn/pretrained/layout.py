@@ -160,17 +160,42 @@ def read(
     return arrays
 
 
-def write(arrays: Mapping[Path, Tensor], layout: Layout) -> dict[str, Tensor]:
-    """Torch's tensors from our arrays, by name; the counters, which we do not keep, are 0."""
+def write(
+    arrays: Mapping[Path, Tensor],
+    layout: Layout,
+    counters: Mapping[Path, Tensor] | None = None,
+) -> dict[str, Tensor]:
+    """Torch's tensors from our arrays, by name.
+
+    Args:
+        arrays: By path.
+        layout: The names.
+        counters: A batch norm's counter of batches by the path of its variance, where there is to
+            be one; None gives each a 0.
+    """
     tensors: dict[str, Tensor] = {}
     for part in parts(layout, arrays):
         pieces = [_to_torch(path, arrays[path]) for path in part.paths]
         tensor = pieces[0] if len(pieces) == 1 else np.concatenate(pieces)
         tensors[part.name] = tensor.reshape(_in_torch(part, tensor.shape))
-        module, _, leaf = part.name.rpartition(".")
-        if leaf == _LEAVES["var"]:
-            tensors[f"{module}.{_COUNTER}"] = np.zeros((), np.int64)
+        counter = _counter(part.name)
+        if counter and counters is None:
+            tensors[counter] = np.zeros((), np.int64)
+        elif counter and part.paths[0] in (counters or {}):
+            tensors[counter] = (counters or {})[part.paths[0]]
     return tensors
+
+
+def counters(state_dict: StateDict, paths: Iterable[Path], layout: Layout) -> dict[Path, Tensor]:
+    """The counters of batches that a state dict has, by the path of the variance beside them."""
+    named = {path: _counter(layout(path[1:]).name) for path in paths}
+    return {path: state_dict[name] for path, name in named.items() if name in state_dict}
+
+
+def _counter(name: str) -> str:
+    """The counter beside a running variance; "" beside any other tensor."""
+    module, _, leaf = name.rpartition(".")
+    return f"{module}.{_COUNTER}" if leaf == _LEAVES["var"] else ""
 
 
 def shape_in_ours(path: Path, tensor: Tensor) -> tuple[int, ...] | None:
