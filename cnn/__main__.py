@@ -16,6 +16,7 @@ COMMANDS = {
     "train": "train a model, or go on with a run",
     "evaluate": "measure a run's checkpoint on its evaluation split",
     "predict": "classify image files with a run's model",
+    "benchmark": "measure networks and operations, beside stock Flax and PyTorch",
     "models": "list the models: name, parameters, paper",
     "prepare": "download and prepare a tfds data set",
     "report": "write a run's report.html again",
