@@ -73,7 +73,8 @@ def _panel(axes: Axes, rows: Rows, colours: Mapping[str, str]) -> None:
                 color=colour,
                 marker=MARKS[row["kind"]],
                 fillstyle=FILLS[row["side"]],
-                markersize=7,
+                # One that is behind the other shows as a ring around it.
+                markersize=6 if row["side"] == "ours" else 9,
                 linestyle="none",
             )
     for axis in (axes.xaxis, axes.yaxis):

@@ -246,7 +246,7 @@ def _rounds(
         worker.open(name, name, one)
         again[name] = worker.call(name, "prepare", first.get(name))
         worker.call(name, "start")
-        repeats[name] = _repeats(worker.call(name, "run", 1))
+        repeats[name] = _repeats(lambda count: worker.call(name, "run", count))
         # Before the matrices of the products come into the same process.
         peaks[name] = worker.call(name, "peak_bytes")
         runs[name] = lambda: worker.call(name, "run", repeats[name])
@@ -293,5 +293,11 @@ def _others_may_fail(side: str, job: Network | Operation, settings: Settings) ->
         settings.complain(f"{job} ({side}): {error}")
 
 
-def _repeats(seconds: float) -> int:
-    return max(1, min(1000, math.ceil(SECONDS_PER_ROUND / seconds)))
+def _repeats(run: Callable[[int], float]) -> int:
+    """How many steps fill a measurement; asked twice, since a single short one may be disturbed."""
+    count = 1
+    for _ in range(2):
+        count = max(count, min(1000, math.ceil(SECONDS_PER_ROUND / run(count))))
+        if count == 1:
+            break
+    return count
