@@ -6,6 +6,7 @@ or backend is one change here. Images are NHWC, kernels HWIO.
 
 from cnn.ops.adaptive_pooling import adaptive_avg_pool
 from cnn.ops.convolution import conv
+from cnn.ops.formulation import stock
 from cnn.ops.half_range import to_half_range
 from cnn.ops.local_response import local_response_norm
 from cnn.ops.pooling import avg_pool, max_pool
@@ -27,5 +28,6 @@ __all__ = [
     "same_padding",
     "sincos2d_positions",
     "stochastic_pool",
+    "stock",
     "to_half_range",
 ]
