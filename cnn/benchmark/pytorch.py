@@ -15,15 +15,26 @@ from cnn.errors import UserError, unknown
 WARM_UP_STEPS = 2
 TRIED_STEPS = 3
 LAYOUTS = ("contiguous", "channels_last")
+_SAME_IN_TIMM = (
+    *("convnext_atto", "convnext_femto", "convnext_pico", "convnext_nano", "convnext_xlarge"),
+    *("convnextv2_atto", "convnextv2_femto", "convnextv2_pico", "convnextv2_nano"),
+    *("convnextv2_tiny", "convnextv2_base", "convnextv2_large", "convnextv2_huge"),
+    *("resnet18d", "resnet34d", "resnet50d", "resnet101d", "ecaresnet50d", "seresnext50_32x4d"),
+    *("seresnet18", "seresnet34", "seresnet50", "seresnet101", "seresnet152"),
+)
 TIMM = {
-    "convnext_atto": "convnext_atto",
-    "convnext_femto": "convnext_femto",
-    "convnext_pico": "convnext_pico",
-    "convnext_nano": "convnext_nano",
+    **{name: name for name in _SAME_IN_TIMM},
+    "deit3_b_16": "deit3_base_patch16_224",
+    "deit3_s_16": "deit3_small_patch16_224",
+    "deit_b_16_distilled": "deit_base_distilled_patch16_224",
+    "deit_s_16_distilled": "deit_small_distilled_patch16_224",
+    "deit_ti_16_distilled": "deit_tiny_distilled_patch16_224",
     "mixer_b_16": "mixer_b16_224",
     "mixer_l_16": "mixer_l16_224",
     "mixer_s_16": "mixer_s16_224",
     "mobilenet_v1": "mobilenetv1_100",
+    "resnet101_v2": "resnetv2_101",
+    "resnet50_v2": "resnetv2_50",
     "vit_s_16": "vit_small_patch16_224",
     "vit_s_32": "vit_small_patch32_224",
     "vit_ti_16": "vit_tiny_patch16_224",
@@ -194,7 +205,7 @@ def _model(job: Network) -> Any:
     options: dict[str, Any] = {"num_classes": job.num_classes}
     if job.model in TIMM:
         timm = _package("timm")
-        if job.model.startswith(("vit", "mixer")):
+        if job.model.startswith(("vit", "deit", "mixer")):
             options["img_size"] = job.image_size
         return timm.create_model(TIMM[job.model], in_chans=job.channels, **options)
     torchvision = _package("torchvision")
