@@ -35,7 +35,7 @@ __all__ = [
 
 _NAMES = {
     "mlp": ("mlp", "mlp_test"),
-    "lenet": ("lenet5", "lenet_test"),
+    "lenet": ("lenet5", "lenet5_1998", "lenet_test", "lenet_1998_test"),
     "alexnet": ("alexnet", "alexnet_2012", "alexnet_test"),
     "vgg": (
         "vgg11",
