@@ -90,6 +90,7 @@ _NAMES = {
         "efficientnet_v2_l",
         "efficientnet_test",
     ),
+    "airbench": ("airbench94", "airbench_test"),
     "convnext": (
         "convnext_atto",
         "convnext_femto",

@@ -60,6 +60,8 @@ COUNTS = {
     "efficientnet_v2_m": (54_139_356, 292_032),
     "efficientnet_v2_l": (118_515_272, 512_576),
     "efficientnet_test": (8_458, 528),
+    "airbench94": (1_972_792, 2_304),
+    "airbench_test": (4_976, 80),
     "convnext_atto": (3_695_520, 0),
     "convnext_femto": (5_217_784, 0),
     "convnext_pico": (9_045_672, 0),
