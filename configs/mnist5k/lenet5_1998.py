@@ -2,7 +2,8 @@
 
     cnn train --config=configs/mnist5k/lenet5_1998.py --workdir=runs/lenet5_1998
 
-Expected: not run yet; the paper has 99.05 % of 10,000 digits after training on 60,000.
+Expected: 98.6, 97.9, 98.1 % of 1,000 for seeds 0, 1, 2 (mean 98.2); experiments/mnist5k has the
+runs. The paper has 99.05 % of 10,000 digits after training on 60,000.
 """
 
 from typing import Any
