@@ -172,7 +172,14 @@ class Block(linen.Module):
         if not fused:
             # A quarter of the block's input, not of what it was expanded to.
             squeezed = max(1, x.shape[-1] // 4)
-            y = nn.SqueezeExcitation(squeezed, activation=act, dtype=style.dtype, name="squeeze")(y)
+            y = nn.attention(
+                style.attention,
+                squeezed=squeezed,
+                activation=act,
+                axis_name=style.axis_name,
+                dtype=style.dtype,
+                name="squeeze",
+            )(y, train=train)
         if stage.expansion > 1 or not fused:
             y = nn.conv_norm(y, "project", style, train=train, features=features, kernel_size=1)
         if x.shape != y.shape:
@@ -191,6 +198,8 @@ class Backbone(linen.Module):
         depth_multiplier: Of the blocks of each stage, rounded up.
         padding: `symmetric`, or `same` as TensorFlow pads.
         activation: As in `nn.activation`.
+        attention: Of the blocks that are not fused, as in `nn.attention`: the papers' `se`, `eca`,
+            `cbam` or `none`.
         drop_path_rate: Rises linearly over the blocks from 0 at the first, and would be reached by
             one after the last; the authors call it survival or drop-connect.
         norm_momentum: Of batch norm.
@@ -207,6 +216,7 @@ class Backbone(linen.Module):
     depth_multiplier: float = 1.0
     padding: str = "symmetric"
     activation: str = "silu"
+    attention: str = "se"
     drop_path_rate: float = 0.2
     norm_momentum: float = 0.9
     norm_epsilon: float = 1e-5
@@ -218,7 +228,14 @@ class Backbone(linen.Module):
     def __call__(self, images: Image, *, train: bool = False) -> Features:
         """The features."""
         act, scale = self.activation, self.width_multiplier
-        style = nn.Style(act, self.norm_momentum, self.norm_epsilon, self.axis_name, self.dtype)
+        style = nn.Style(
+            act,
+            self.attention,
+            self.norm_momentum,
+            self.norm_epsilon,
+            self.axis_name,
+            self.dtype,
+        )
         x = nn.conv_norm(
             images,
             "stem",

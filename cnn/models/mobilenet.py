@@ -38,7 +38,8 @@ class Row(NamedTuple):
         expansion: Channels of the depthwise convolution by those of the input; at 1 nothing
             expands.
         kernel_size: Of the depthwise convolution.
-        squeeze: Whether channels are weighted, by squeeze-and-excitation at a quarter of them.
+        squeeze: Whether channels are weighted, by squeeze-and-excitation at a quarter of them or
+            what the network has in its place.
         activation: As in `nn.activation`; empty is the network's.
         residual: Whether the last convolution is linear, and the input added where the shape stays.
     """
@@ -156,9 +157,14 @@ class Block(linen.Module):
             groups=width,
         )
         if row.squeeze:
-            y = nn.SqueezeExcitation(
-                nn.make_divisible(width / 4), gate="hard_sigmoid", dtype=style.dtype, name="squeeze"
-            )(y)
+            y = nn.attention(
+                style.attention,
+                squeezed=nn.make_divisible(width / 4),
+                gate="hard_sigmoid",
+                axis_name=style.axis_name,
+                dtype=style.dtype,
+                name="squeeze",
+            )(y, train=train)
         last = "" if row.residual else act
         y = nn.conv_norm(
             y, "project", style, train=train, activation=last, features=row.features, kernel_size=1
@@ -176,6 +182,8 @@ class Backbone(linen.Module):
         keep_last: Whether a width multiplier below 1 leaves the last convolution as it is.
         width_multiplier: Of all channels: the papers' alpha.
         activation: As in `nn.activation`; of blocks whose row has none, and of what is around them.
+        attention: Of the rows that squeeze, as in `nn.attention`: v3's `se`, `eca`, `cbam` or
+            `none`.
         norm_momentum: Of batch norm.
         norm_epsilon: Of batch norm.
         remat: Of each block, as in `nn.remat`.
@@ -189,6 +197,7 @@ class Backbone(linen.Module):
     keep_last: bool = False
     width_multiplier: float = 1.0
     activation: str = "relu6"
+    attention: str = "se"
     norm_momentum: float = 0.9
     norm_epsilon: float = 1e-5
     remat: str = "none"
@@ -199,7 +208,14 @@ class Backbone(linen.Module):
     def __call__(self, images: Image, *, train: bool = False) -> Features:
         """The features."""
         act, scale = self.activation, self.width_multiplier
-        style = nn.Style(act, self.norm_momentum, self.norm_epsilon, self.axis_name, self.dtype)
+        style = nn.Style(
+            act,
+            self.attention,
+            self.norm_momentum,
+            self.norm_epsilon,
+            self.axis_name,
+            self.dtype,
+        )
         x = nn.conv_norm(
             images,
             "stem",

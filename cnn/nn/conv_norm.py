@@ -15,6 +15,7 @@ class Style(NamedTuple):
 
     Attributes:
         activation: Where a layer has none of its own, as in `nn.activation`.
+        attention: Of the blocks that have it, as in `nn.attention`.
         momentum: Of batch norm.
         epsilon: Of batch norm.
         axis_name: Of batch norm.
@@ -22,6 +23,7 @@ class Style(NamedTuple):
     """
 
     activation: str
+    attention: str
     momentum: float
     epsilon: float
     axis_name: str | None
