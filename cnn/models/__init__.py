@@ -39,7 +39,7 @@ __all__ = [
 
 _NAMES = {
     "mlp": ("mlp", "mlp_test"),
-    "lenet": ("lenet5", "lenet_test"),
+    "lenet": ("lenet5", "lenet5_1998", "lenet_test", "lenet_1998_test"),
     "alexnet": ("alexnet", "alexnet_2012", "alexnet_test"),
     "vgg": (
         "vgg11",
@@ -122,6 +122,7 @@ _NAMES = {
         "efficientnet_v2_l",
         "efficientnet_test",
     ),
+    "airbench": ("airbench94", "airbench_test"),
     "convnext": (
         "convnext_atto",
         "convnext_femto",
