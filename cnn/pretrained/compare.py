@@ -10,7 +10,7 @@ from __future__ import annotations
 import itertools
 import os
 import pathlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import NamedTuple
 
 import jax.numpy as jnp
@@ -68,7 +68,8 @@ def read_reference(path: str | os.PathLike[str]) -> dict[str, Tensor]:
         UserError: If the file is missing, damaged, or without `input`.
     """
     try:
-        with np.load(pathlib.Path(path), allow_pickle=False) as file:
+        # Opened here, since NumPy leaves a damaged file open.
+        with pathlib.Path(path).open("rb") as opened, np.load(opened, allow_pickle=False) as file:
             arrays = {name: file[name] for name in file.files}
     except FileNotFoundError as error:
         raise UserError(f"cannot read {path}: {error.strerror}") from error
@@ -122,8 +123,8 @@ def compare(
     return Outcome(errors, absent)
 
 
-def layers_of(network: Network, reference: Mapping[str, Tensor]) -> list[Layer]:
-    """The layers with parameters, by the library's names that the reference has most of."""
+def layers_of(network: Network, names: Collection[str]) -> list[Layer]:
+    """The layers with parameters, by the library's names that there are most of among `names`."""
     fields = network.fields
     paths = pretrained.check(network.name, network.variables, **fields)
     tables = [_named(paths, lambda path: "/".join(path[:-1]))]
@@ -134,7 +135,7 @@ def layers_of(network: Network, reference: Mapping[str, Tensor]) -> list[Layer]:
             return name if leaf in _LEAVES else ""
 
         tables.append(_named(paths, module))
-    return max(tables, key=lambda table: sum(layer.name in reference for layer in table))
+    return max(tables, key=lambda table: sum(layer.name in names for layer in table))
 
 
 def error_of(output: Tensor, reference: Tensor) -> float:

@@ -13,7 +13,6 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Shaped
 
-from cnn import errors
 from cnn.errors import UserError
 from cnn.pretrained import facts as factual
 from cnn.pretrained import torch_zip
@@ -48,9 +47,9 @@ class Weights(NamedTuple):
 
 def check_suffix(path: str | os.PathLike[str]) -> None:
     """Raises a UserError for a file whose suffix says no format of weights."""
-    suffix = pathlib.Path(path).suffix
-    if suffix not in SUFFIXES:
-        raise errors.unknown(f"format of weights {os.fspath(path)!r}:", suffix, SUFFIXES)
+    if pathlib.Path(path).suffix not in SUFFIXES:
+        known = ", ".join(SUFFIXES)
+        raise UserError(f"{os.fspath(path)!r} is no file of weights by its suffix (known: {known})")
 
 
 def read(path: str | os.PathLike[str]) -> Weights:

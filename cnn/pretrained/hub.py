@@ -53,7 +53,8 @@ def _file(spec: str, repository: str, revision: str | None, name: str) -> pathli
             return None
         return pathlib.Path(hf_hub_download(repository, name, revision=revision))
     except errors.EntryNotFoundError as error:
-        if not isinstance(error, errors.LocalEntryNotFoundError):
+        # The config is worth having, and not worth failing for.
+        if name == CONFIG or not isinstance(error, errors.LocalEntryNotFoundError):
             return None
         raise UserError(_what_failed(spec, error)) from error
     # The network fails in ways of its own.
@@ -75,4 +76,5 @@ def _what_failed(spec: str, error: Exception) -> str:
     for kind, text in known.items():
         if isinstance(error, kind):
             return text
-    return f"cannot download {spec}: {' '.join(str(error).split())[:200]}"
+    reason = " ".join(str(error).split())[:200] or type(error).__name__
+    return f"cannot download {spec}: {reason}"

@@ -64,7 +64,8 @@ def find(
         if any(not isinstance(array, Mapping) for array in arrays.values()):
             earlier.append(call)
     call = calls[path]
-    again = functools.partial(_again, call, _of_layer(variables, path))
+    own = jax.tree.map(jnp.asarray, _of_layer(variables, path))
+    again = functools.partial(_again, call, own)
     if len(paths) == 1:
         for text, output in _candidates(call, again, earlier):
             if agrees(np.asarray(output)):

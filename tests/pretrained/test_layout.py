@@ -72,6 +72,14 @@ def test_write_is_the_inverse():
     assert (counter.shape, counter.dtype, counter.item()) == ((), np.int64, 0)
 
 
+def test_counters_are_kept_where_they_are_given():
+    arrays = layouts.read(STATE, LAYOUT, SHAPES)
+    counters = layouts.counters(STATE, arrays, LAYOUT)
+    assert counters == {("batch_stats", "body", "norm", "var"): 5}
+    assert layouts.write(arrays, LAYOUT, counters)["bn.num_batches_tracked"] == 5
+    assert "bn.num_batches_tracked" not in layouts.write(arrays, LAYOUT, {})
+
+
 @pytest.mark.parametrize("name", [name for name in STATE if "tracked" not in name])
 def test_a_missing_tensor_is_named(name):
     state = {key: value for key, value in STATE.items() if key != name}

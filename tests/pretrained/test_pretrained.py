@@ -85,6 +85,32 @@ def test_there_and_back_is_bit_for_bit(name, layout, fields):
     assert all(isinstance(leaf, np.ndarray) for leaf in jax.tree.leaves((state, back)))
 
 
+def test_like_a_state_dict_its_counters_order_and_names_come_back():
+    _, state = make("resnet_test")
+    counters = [name for name in state if name.endswith("num_batches_tracked")]
+    trained = {**state, **{name: np.array(7 + i) for i, name in enumerate(counters)}}
+    trained = dict(sorted(trained.items()))
+    variables = pretrained.from_torch("resnet_test", trained)
+    back = pretrained.to_torch("resnet_test", variables, like=trained)
+    assert list(back) == list(trained)
+    assert same(back, trained)
+    older = {name: array for name, array in trained.items() if name not in counters}
+    back = pretrained.to_torch("resnet_test", variables, like=older)
+    assert list(back) == list(older)
+    assert same(back, older)
+
+
+def test_like_a_state_dict_of_the_other_library():
+    fields = {"stages": MOBILE_STAGES}
+    variables, state = make("mobilenet_v2", **fields)
+    state["features.0.1.num_batches_tracked"] = np.array(3)
+    options = {"like": state, **fields}
+    timms = pretrained.to_torch("mobilenet_v2", variables, layout="timm", **options)
+    assert timms["bn1.num_batches_tracked"] == 3
+    assert timms["bn2.num_batches_tracked"] == 0
+    assert same(pretrained.to_torch("mobilenet_v2", variables, **options), state)
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_a_converted_network_computes_the_same(name):
     model, variables = build(name)
