@@ -6,6 +6,7 @@ or backend is one change here. Images are NHWC, kernels HWIO.
 
 from cnn.ops.adaptive_pooling import adaptive_avg_pool
 from cnn.ops.convolution import conv
+from cnn.ops.formulation import stock
 from cnn.ops.local_response import local_response_norm
 from cnn.ops.pooling import avg_pool, max_pool
 from cnn.ops.window import Padding, Pair
@@ -18,4 +19,5 @@ __all__ = [
     "conv",
     "local_response_norm",
     "max_pool",
+    "stock",
 ]
