@@ -12,12 +12,13 @@ from jax.extend.core import Primitive, primitives
 from jaxtyping import Array, Float
 
 from cnn.nn.family import choose
+from cnn.ops.formulation import stock_of
 
 _PRODUCTS = (primitives.dot_general_p, primitives.conv_general_dilated_p)
 
 
 def _keep_products(primitive: Primitive, *_: Any, **__: Any) -> bool:
-    return primitive in _PRODUCTS
+    return primitive in _PRODUCTS or stock_of(primitive) is not None
 
 
 _POLICIES = {
