@@ -19,6 +19,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
+import numpy as np
 import orbax.checkpoint as ocp
 from jaxtyping import PyTree
 
@@ -166,11 +167,14 @@ class Checkpoints:
         ranked = self._rank(self.steps())
         return ranked[0] if ranked else None
 
-    def restore(self, abstract: PyTree, step: int | None = None) -> tuple[int, PyTree] | None:
+    def restore(
+        self, abstract: PyTree | None, step: int | None = None
+    ) -> tuple[int, PyTree] | None:
         """The newest whole checkpoint, or that of `step`, as (step, carry).
 
         Args:
-            abstract: Shapes, types and shardings of what was saved.
+            abstract: Shapes, types and shardings of what was saved; None reads whatever it is, as
+                NumPy arrays in dicts and lists.
             step: None means the newest; one that is broken or half-written is reported and the one
                 before it is taken.
 
@@ -265,7 +269,7 @@ class Checkpoints:
                 found[int(step)] = path
         return dict(sorted(found.items()))
 
-    def _try(self, step: int, abstract: PyTree) -> tuple[PyTree, str | None]:
+    def _try(self, step: int, abstract: PyTree | None) -> tuple[PyTree, str | None]:
         """The carry of a checkpoint, or what is wrong with it."""
         problem = self._broken(step)
         if problem:
@@ -278,13 +282,26 @@ class Checkpoints:
             # Whatever the storage layers raise: none of it is a reason to stop here.
             return None, " ".join(str(error).split())[:200] or type(error).__name__
 
-    def _read(self, step: int, abstract: PyTree) -> PyTree:
+    def _read(self, step: int, abstract: PyTree | None) -> PyTree:
         saved = self._manager.item_metadata(step)[_ITEM]
         if saved is None:
             raise ValueError("its description cannot be read")
+        if abstract is None:
+            abstract = jax.tree.map(_blank, saved.tree, is_leaf=lambda x: hasattr(x, "shape"))
         _check_same(_shapes(saved.tree), _shapes(abstract), f"{self._directory}, step {step}")
         args = ocp.args.Composite(**{_ITEM: ocp.args.StandardRestore(abstract)})
-        return self._manager.restore(step, args=args)[_ITEM]
+        try:
+            return self._manager.restore(step, args=args)[_ITEM]
+        except ValueError as error:
+            if not (self._directory / str(step) / _FILES).exists():
+                raise
+            # The files were just found to be as they were written, so it is not they.
+            raise UserError(
+                f"the checkpoint of step {step} in {self._directory} is whole and has the same "
+                "arrays, but in other places: it is of another optimizer or configuration, or of "
+                "another version of cnn. Go on with the one it was made with, or use another "
+                "--workdir"
+            ) from error
 
     def _list_files(self) -> None:
         # Called just before a directory gets its final name: it must never be seen without a list.
@@ -323,6 +340,11 @@ def _digest(path: pathlib.Path) -> list[int]:
             size += len(block)
             crc = zlib.crc32(block, crc)
     return [size, crc]
+
+
+def _blank(leaf: Any) -> np.ndarray:
+    """An array of that shape and type without memory of its own."""
+    return np.broadcast_to(np.zeros((), leaf.dtype), leaf.shape)
 
 
 def _shapes(tree: PyTree) -> dict[str, tuple[int, ...]]:

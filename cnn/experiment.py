@@ -20,6 +20,7 @@ from cnn import checkpoint, data, models, optim, parallel
 from cnn.core import Task
 from cnn.errors import UserError, unknown
 from cnn.evaluators import classification as classification_evaluator
+from cnn.pretrained import facts, initialise
 from cnn.tasks import classification
 
 Config = Mapping[str, Any]
@@ -110,6 +111,20 @@ class Experiment(NamedTuple):
             "label": np.zeros(batch_size, np.int32),
             "weight": np.ones(batch_size, np.float32),
         }
+
+    def abstract_state(self) -> Any:
+        """Shapes and types of the state before the first step, without computing anything.
+
+        Raises:
+            UserError: If the model cannot take such images, for instance since they are too small.
+        """
+        batch = self.blank_batch(self.config["loader"]["batch_size"])
+        return jax.eval_shape(self.task.init, jax.random.key(0), batch)
+
+    def initial(self) -> initialise.Initial | None:
+        """What the training starts from, as the section `init` says; None where from nothing."""
+        known = facts.of_config(self.config, self.facts.class_names)
+        return call(self.config, "init", self.abstract_state(), known)
 
     def examine(self, state: Any, step: int) -> Any:
         """The task's whole-split evaluation: numbers, and examples worth a look."""
@@ -218,6 +233,7 @@ SECTIONS: dict[str, Callable[..., Any]] = {
     "loader": data.train_batches,
     "evaluation": data.eval_batches,
     "model": models.classifier,
+    "init": initialise.load_initial,
     "task": _make_task,
     "optimizer": optim.make_optimizer,
     "regularization": optim.make_decay,

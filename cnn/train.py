@@ -21,6 +21,7 @@ from cnn.core import Batch, Key, Metrics, Task, compute, merge
 from cnn.errors import UserError
 from cnn.experiment import Experiment, call
 from cnn.parallel import Strategy
+from cnn.pretrained.initialise import Initial
 from cnn.report.console import Console
 from cnn.report.log import MetricLog
 
@@ -161,6 +162,7 @@ def train(
     workdir: pathlib.Path,
     console: Console,
     *,
+    initial: Initial | None = None,
     started: float | None = None,
 ) -> Outcome:
     """Trains from the newest checkpoint in `workdir` to the end, or until a signal.
@@ -169,6 +171,7 @@ def train(
         experiment: The parts.
         workdir: Where checkpoints and the metric log are.
         console: Where progress goes; entered by the caller.
+        initial: Values to start from; read only where there is no checkpoint.
         started: `time.monotonic` at the start of the program, to report the time to the first step.
 
     Raises:
@@ -188,6 +191,8 @@ def train(
             return Outcome(carry.state, step, None)
         if step:
             console.note(f"resuming after step {step} of {loop.num_steps}")
+        elif initial is not None:
+            carry = carry._replace(state=_started_from(initial, carry.state, strategy))
         log = stack.enter_context(MetricLog(workdir, resume_step=step))
         stop = stack.enter_context(Stop().listening())
         batches = stack.enter_context(contextlib.closing(experiment.train_batches(step)))
@@ -217,6 +222,11 @@ def train(
             recorder.save(checkpoints, Carry(state, tally), step, None)
         checkpoints.wait()
     return Outcome(state, step, stop.signal)
+
+
+def _started_from(initial: Initial, state: Any, strategy: Strategy) -> Any:
+    """The laid out state with the initial values in it."""
+    return strategy.unpack(initial.apply(strategy.fetch(state)))
 
 
 class _Recorder:

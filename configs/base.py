@@ -57,9 +57,17 @@ def get_config() -> Any:
 
     # cnn.models.classifier; an experiment may add fields of its model
     config.model = ConfigDict({"name": "resnet50", "dtype": "float32"})
+    # cnn.pretrained.initialise.load_initial; weights: a file, hf:OWNER/NAME or a workdir
+    config.init = ConfigDict({"weights": "", "head": "auto", "channels": "error", "skip": ()})
     # cnn.tasks.classification.make
     config.task = ConfigDict(
-        {"name": "classification", "label_smoothing": 0.0, "top_k": 0, "accumulate_steps": 1}
+        {
+            "name": "classification",
+            "label_smoothing": 0.0,
+            "top_k": 0,
+            "auxiliary_weight": 0.3,
+            "accumulate_steps": 1,
+        }
     )
 
     # cnn.optim.make_optimizer; of the options only those of `name` are read

@@ -11,6 +11,7 @@ import textwrap
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 
 from cnn.checkpoint import Checkpoints
@@ -389,6 +390,31 @@ def test_a_checkpoint_of_another_model_is_refused_with_the_first_paths_that_diff
 def test_a_missing_array_is_refused_too(two):
     with opened(two) as checkpoints, pytest.raises(UserError, match=r"step: saved \(\), wanted no"):
         checkpoints.restore(abstract({"params": carry(0.0)["params"]}))
+
+
+def test_a_checkpoint_of_the_same_arrays_in_another_structure_is_no_broken_one(tmp_path):
+    params = carry(1.0)["params"]
+    one = optax.chain(optax.scale_by_adam(), optax.identity()).init(params)
+    other = optax.chain(optax.scale_by_adam(), optax.identity(), optax.identity()).init(params)
+    notes = []
+    with opened(tmp_path, notes) as checkpoints:
+        checkpoints.save(10, one, None)
+        checkpoints.wait()
+        for step in (None, 10):
+            with pytest.raises(UserError, match=r"is whole .* of another optimizer") as caught:
+                checkpoints.restore(abstract(other), step)
+            assert "delete" not in str(caught.value)
+    assert not notes
+
+
+def test_without_shapes_a_checkpoint_is_read_as_it_is(two):
+    with opened(two) as checkpoints:
+        step, found = checkpoints.restore(None)
+    assert step == 20
+    leaves = jax.tree.leaves(found)
+    assert all(isinstance(leaf, np.ndarray) for leaf in leaves)
+    assert jax.tree.map(np.shape, found) == jax.tree.map(np.shape, carry(0.0))
+    assert {float(x) for leaf in leaves for x in np.ravel(leaf)} == {2.0}
 
 
 def test_a_directory_that_cannot_be_made_is_one_line(tmp_path):

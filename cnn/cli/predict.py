@@ -1,6 +1,9 @@
-"""Classify image files with a run's model: the most probable classes of each.
+"""Classify image files: the most probable classes of each, by a run's model or by weights.
 
 cnn predict --workdir=runs/lenet5 digit.png photo.jpg
+cnn predict --weights=hf:timm/resnet50.a1_in1k --model=resnet50 photo.jpg
+
+Size, crop, normalisation and names of classes are those of the run, or travel with the weights.
 """
 
 from __future__ import annotations
@@ -9,20 +12,40 @@ import argparse
 import json
 import pathlib
 import sys
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
     import numpy as np
-
-    from cnn.experiment import Experiment
 
 TAKES_CONFIG = False
 BATCH_SIZE = 32
 
 
+class Predictor(NamedTuple):
+    """Pictures of any size -> probabilities.
+
+    Attributes:
+        preprocess: A picture -> what the network sees of it.
+        class_names: In the order of the probabilities.
+        batch_size: For a number of pictures, how many to compute at once.
+        probabilities: Images [batch, height, width, channels] -> [batch, classes].
+    """
+
+    preprocess: Callable[[np.ndarray], np.ndarray]
+    class_names: Sequence[str]
+    batch_size: Callable[[int], int]
+    probabilities: Callable[[np.ndarray], np.ndarray]
+
+
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Flags of the command."""
-    parser.add_argument("--workdir", required=True, metavar="DIR", help="a run of cnn train")
+    origin = parser.add_mutually_exclusive_group(required=True)
+    origin.add_argument("--workdir", metavar="DIR", help="a run of cnn train")
+    origin.add_argument("--weights", metavar="FILE", help="a file, or hf:OWNER/NAME")
+    parser.add_argument(
+        "--model", default="", metavar="NAME", help="of the weights; see cnn models"
+    )
     parser.add_argument("images", nargs="+", metavar="IMAGE", help="files of any size and mode")
     which = parser.add_mutually_exclusive_group()
     which.add_argument("--step", type=int, metavar="N", help="this checkpoint; default the latest")
@@ -38,12 +61,17 @@ def run(args: argparse.Namespace) -> int:
 
     if args.top < 1:
         raise UserError(f"--top must be at least 1, got {args.top}")
-    directory = pathlib.Path(args.workdir)
-    config, facts = workdir.read_config(directory), workdir.read_facts(directory)
+    if args.workdir and args.model:
+        raise UserError("--model is for --weights; a run knows its model")
+    if args.weights and (args.best or args.step is not None):
+        raise UserError("--step and --best are for --workdir; weights have no steps")
+    channels = 3
+    if args.workdir:
+        config = workdir.read_config(pathlib.Path(args.workdir))
+        channels = 1 if config["preprocess"]["channels"] == 1 else 3
     from cnn.data.decode import read_image
 
     pictures, code = {}, 0
-    channels = 1 if config["preprocess"]["channels"] == 1 else 3
     for path in args.images:
         try:
             pictures[path] = read_image(path, channels=channels)
@@ -53,14 +81,11 @@ def run(args: argparse.Namespace) -> int:
     if not pictures:
         return code
     workdir.start_jax()
-    from cnn import experiment as experiments
-
-    experiment = experiments.build_without_data(workdir.for_reading(config), facts)
-    _, state = workdir.restore(directory, experiment, args.step, args.best)
-    probabilities = predict(experiment, state, list(pictures.values()))
+    predictor = _of_weights(args) if args.weights else _of_run(args)
+    probabilities = predict(predictor, list(pictures.values()))
     for path, row in zip(pictures, probabilities, strict=True):
         best = (-row).argsort(kind="stable")[: args.top]
-        found = [(facts.class_names[index], float(row[index])) for index in best]
+        found = [(predictor.class_names[index], float(row[index])) for index in best]
         if args.json:
             print(json.dumps({"file": path, "top": [list(pair) for pair in found]}))
         else:
@@ -68,19 +93,75 @@ def run(args: argparse.Namespace) -> int:
     return code
 
 
-def predict(experiment: Experiment, state: object, pictures: list[np.ndarray]) -> np.ndarray:
+def predict(predictor: Predictor, pictures: list[np.ndarray]) -> np.ndarray:
     """Probabilities [pictures, classes] of uint8 pictures of any size."""
     import numpy as np
 
-    preprocess, strategy = experiment.preprocess(), experiment.strategy
-    size = experiment.shared(min(BATCH_SIZE, len(pictures)))
-    step = strategy.predict(experiment.task.predict)
+    size = predictor.batch_size(len(pictures))
     parts = []
     for start in range(0, len(pictures), size):
-        some = [preprocess(picture) for picture in pictures[start : start + size]]
-        batch = dict(experiment.blank_batch(size))
-        batch["image"] = np.zeros_like(batch["image"])
-        batch["image"][: len(some)] = some
-        outputs = strategy.fetch_examples(step(state, strategy.put(batch)))
-        parts.append(outputs["probabilities"][: len(some)])
+        some = [predictor.preprocess(picture) for picture in pictures[start : start + size]]
+        images = np.zeros((size, *some[0].shape), np.float32)
+        images[: len(some)] = some
+        parts.append(predictor.probabilities(images)[: len(some)])
     return np.concatenate(parts)
+
+
+def _of_run(args: argparse.Namespace) -> Predictor:
+    from cnn import experiment as experiments
+    from cnn.cli import workdir
+
+    directory = pathlib.Path(args.workdir)
+    config, facts = workdir.read_config(directory), workdir.read_facts(directory)
+    experiment = experiments.build_without_data(workdir.for_reading(config), facts)
+    _, state = workdir.restore(directory, experiment, args.step, args.best)
+    strategy = experiment.strategy
+    step = strategy.predict(experiment.task.predict)
+
+    def batch_size(count: int) -> int:
+        return experiment.shared(min(BATCH_SIZE, count))
+
+    def probabilities(images: np.ndarray) -> np.ndarray:
+        batch = {**experiment.blank_batch(len(images)), "image": images}
+        return strategy.fetch_examples(step(state, strategy.put(batch)))["probabilities"]
+
+    return Predictor(experiment.preprocess(), facts.class_names, batch_size, probabilities)
+
+
+def _of_weights(args: argparse.Namespace) -> Predictor:
+    import jax
+    import numpy as np
+
+    from cnn import data, pretrained
+    from cnn.pretrained import network as networks
+
+    weights = pretrained.open_weights(args.weights)
+    name = networks.name_of(weights, args.model, args.weights)
+    network = networks.load(weights, name)
+    notes, facts = list(weights.notes), weights.facts
+    expected, class_names = facts.preprocess, facts.class_names
+    if expected is None:
+        expected = networks.default_preprocessing(name, network.channels)
+        notes.append(
+            "the weights do not say what images they expect; taking ImageNet's usual "
+            + ", ".join(f"{key} {value}" for key, value in expected._asdict().items())
+        )
+    if len(class_names) != network.num_classes:
+        class_names = tuple(map(str, range(network.num_classes)))
+        notes.append("the weights do not name their classes; showing numbers")
+    for note in notes:
+        sys.stderr.write(f"note: {note}\n")
+    model = network.model()
+
+    @jax.jit
+    def forward(variables: Any, images: jax.Array) -> jax.Array:
+        logits: Any = model.apply(variables, images)
+        return jax.nn.softmax(logits)
+
+    variables = jax.device_put(network.variables)
+
+    def probabilities(images: np.ndarray) -> np.ndarray:
+        return np.asarray(forward(variables, images))
+
+    preprocess = data.make_preprocess(channels=network.channels, **expected._asdict())
+    return Predictor(preprocess, class_names, lambda count: min(BATCH_SIZE, count), probabilities)

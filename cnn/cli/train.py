@@ -4,7 +4,9 @@
 
 Any value of the config can be set: --config.SECTION.KEY=VALUE, for instance
 --config.optimizer.learning_rate=0.05 or --config.parallel.strategy=pmap; configs/base.py lists
-them all. Ctrl-C and SIGTERM save a checkpoint and stop; the same command goes on from there.
+them all. --config.init.weights=FILE, hf:OWNER/NAME or the workdir of a run starts from its weights;
+init.json then says what became of every array. Ctrl-C and SIGTERM save a checkpoint and stop; the
+same command goes on from there.
 """
 
 from __future__ import annotations
@@ -40,12 +42,16 @@ def run(args: argparse.Namespace) -> int:
         print(f"{directory} is finished: step {loop.num_steps:,}, nothing to do")
         print(f"report: {directory / 'report.html'}")
         return 0
-    workdir.record(directory, experiment)
+    initial = workdir.initial(directory, experiment)
+    workdir.record(directory, experiment, initial)
     with Console(
         loop.num_steps, experiment.steps_per_epoch, log_every_steps=loop.log_every_steps
     ) as console:
         console.note(workdir.headline(experiment))
-        outcome = train.train(experiment, directory, console, started=args.started)
+        if initial is not None:
+            for note in (initial.report.headline(), *initial.report.notes):
+                console.note(f"init: {note}")
+        outcome = train.train(experiment, directory, console, initial=initial, started=args.started)
         if outcome.signal is not None:
             console.note(
                 f"stopped by signal {outcome.signal} after step {outcome.step} of "

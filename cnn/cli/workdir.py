@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import pathlib
@@ -9,7 +10,7 @@ import platform
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from cnn.errors import UserError
@@ -17,10 +18,12 @@ from cnn.report import files
 
 if TYPE_CHECKING:
     from cnn.experiment import DataFacts, Experiment
+    from cnn.pretrained.initialise import Initial
 
 CONFIG = "config.json"
 ENVIRONMENT = "environment.json"
 DATASET = "dataset.json"
+INITIAL = "init.json"
 # How a run is carried out may change when it goes on; what is trained may not.
 MAY_CHANGE = (
     "train.",
@@ -44,15 +47,15 @@ def start_jax() -> None:
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.3)
 
 
-def check_writable(directory: pathlib.Path) -> None:
-    """Makes the directory; a UserError where that, or writing into it, is impossible."""
+def check_writable(directory: pathlib.Path, *, flag: str = "--workdir") -> None:
+    """Makes the directory that a flag names; a UserError where it cannot be made or written to."""
     probe = directory / f".write-{os.getpid()}"
     try:
         directory.mkdir(parents=True, exist_ok=True)
         probe.write_bytes(b"x" * 4096)
         probe.unlink()
     except OSError as error:
-        raise UserError(f"cannot write to --workdir={directory}: {error.strerror}") from error
+        raise UserError(f"cannot write to {flag}={directory}: {error.strerror}") from error
 
 
 def check_same_config(directory: pathlib.Path, experiment: Experiment) -> None:
@@ -100,11 +103,28 @@ def _flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     return flat
 
 
-def record(directory: pathlib.Path, experiment: Experiment) -> None:
-    """Writes config, environment and what the model knows of its data.
+def initial(directory: pathlib.Path, experiment: Experiment) -> Initial | None:
+    """What the run starts from; None where that is nothing, or where the run goes on.
+
+    Raises:
+        UserError: If it cannot start from that, or its model cannot take its images.
+    """
+    from cnn import train
+
+    if (directory / train.CHECKPOINTS).is_dir():
+        with train.open_checkpoints(experiment, directory, lambda _: None) as checkpoints:
+            if checkpoints.steps():
+                return None
+    return experiment.initial()
+
+
+def record(directory: pathlib.Path, experiment: Experiment, initial: Initial | None = None) -> None:
+    """Writes config, environment, what the model knows of its data, and what it starts from.
 
     A run that goes on keeps its first environment and adds the new one under `resumed`.
     """
+    if initial is not None:
+        _write(directory / INITIAL, initial.report._asdict())
     _write(directory / CONFIG, experiment.config)
     facts = experiment.facts._asdict()
     _write(directory / DATASET, {**facts, "class_names": list(facts["class_names"])})
@@ -117,11 +137,18 @@ def record(directory: pathlib.Path, experiment: Experiment) -> None:
 
 def environment(experiment: Experiment) -> dict[str, Any]:
     """Versions, devices, commit and command line: what it takes to run this again."""
-    from importlib import metadata
-
     import jax
 
     devices = jax.devices()[: experiment.strategy.num_devices]
+    return {
+        **program(),
+        "devices": [f"{device.platform}:{device.id} {device.device_kind}" for device in devices],
+        "processes": jax.process_count(),
+    }
+
+
+def program() -> dict[str, Any]:
+    """Command line, commit, versions and machine, without starting a device."""
     return {
         "command": [pathlib.Path(sys.argv[0]).name, *sys.argv[1:]],
         "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
@@ -129,10 +156,19 @@ def environment(experiment: Experiment) -> dict[str, Any]:
         "python": platform.python_version(),
         "platform": platform.platform(),
         "cpus": os.cpu_count(),
-        "devices": [f"{device.platform}:{device.id} {device.device_kind}" for device in devices],
-        "processes": jax.process_count(),
-        "versions": {name: metadata.version(name) for name in PACKAGES},
+        "versions": versions(PACKAGES),
     }
+
+
+def versions(packages: Iterable[str]) -> dict[str, str]:
+    """The version of each package that is installed."""
+    from importlib import metadata
+
+    found = {}
+    for name in packages:
+        with contextlib.suppress(metadata.PackageNotFoundError):
+            found[name] = metadata.version(name)
+    return found
 
 
 def _commit() -> dict[str, Any]:

@@ -52,6 +52,8 @@ _NAMES = {
         "vgg19_bn",
         "vgg_test",
     ),
+    "googlenet": ("googlenet", "googlenet_2014", "googlenet_test"),
+    "inception": ("inception_v3", "inception_test"),
     "resnet": (
         "resnet18",
         "resnet34",
@@ -62,13 +64,39 @@ _NAMES = {
         "resnext101_32x8d",
         "wide_resnet50_2",
         "wide_resnet101_2",
+        "seresnet18",
+        "seresnet34",
+        "seresnet50",
+        "seresnet101",
+        "seresnet152",
+        "seresnext50_32x4d",
+        "resnet18d",
+        "resnet34d",
+        "resnet50d",
+        "resnet101d",
+        "ecaresnet50d",
         "resnet8_cifar",
         "resnet20_cifar",
         "resnet32_cifar",
         "resnet44_cifar",
         "resnet56_cifar",
         "resnet110_cifar",
+        "resnet1202_cifar",
         "resnet_test",
+    ),
+    "resnet_v2": (
+        "resnet18_v2",
+        "resnet34_v2",
+        "resnet50_v2",
+        "resnet101_v2",
+        "resnet152_v2",
+        "resnet110_v2_cifar",
+        "resnet164_v2_cifar",
+        "resnet1001_v2_cifar",
+        "wrn_16_8_cifar",
+        "wrn_28_10_cifar",
+        "wrn_40_4_cifar",
+        "resnet_v2_test",
     ),
     "densenet": (
         "densenet121",
@@ -87,6 +115,13 @@ _NAMES = {
         "mobilenet_v3_small",
         "mobilenet_test",
     ),
+    "efficientnet": (
+        *(f"efficientnet_b{size}" for size in range(8)),
+        "efficientnet_v2_s",
+        "efficientnet_v2_m",
+        "efficientnet_v2_l",
+        "efficientnet_test",
+    ),
     "convnext": (
         "convnext_atto",
         "convnext_femto",
@@ -96,7 +131,20 @@ _NAMES = {
         "convnext_small",
         "convnext_base",
         "convnext_large",
+        "convnext_xlarge",
+        "convnext_iso_small",
+        "convnext_iso_base",
+        "convnext_iso_large",
+        "convnextv2_atto",
+        "convnextv2_femto",
+        "convnextv2_pico",
+        "convnextv2_nano",
+        "convnextv2_tiny",
+        "convnextv2_base",
+        "convnextv2_large",
+        "convnextv2_huge",
         "convnext_test",
+        "convnextv2_test",
     ),
     "vit": (
         "vit_ti_16",
@@ -106,8 +154,17 @@ _NAMES = {
         "vit_b_32",
         "vit_l_16",
         "vit_l_32",
+        "vit_l_14",
         "vit_h_14",
+        "deit_ti_16_distilled",
+        "deit_s_16_distilled",
+        "deit_b_16_distilled",
+        "deit3_s_16",
+        "deit3_b_16",
+        "deit3_l_16",
+        "deit3_h_14",
         "vit_test",
+        "deit_test",
     ),
     "mixer": ("mixer_s_16", "mixer_b_16", "mixer_l_16", "mixer_test"),
 }
@@ -180,11 +237,10 @@ def classifier(
     head = getattr(family, "Head", nn.LinearHead)
     body_fields, head_fields = _fields(family.Backbone), _fields(head) - {"num_classes"}
     row = family.VARIANTS[name]
-    values = {**row, **_values(name, overrides, body_fields | head_fields)}
-    head_values = {key: value for key, value in values.items() if key in head_fields}
+    values = {**row, **_values(name, overrides, body_fields | head_fields), "axis_name": axis_name}
     return Classifier(
-        backbone=_backbone(family, axis_name, values),
-        head=head(num_classes=num_classes, **head_values),
+        backbone=family.Backbone(**_known(values, body_fields)),
+        head=head(num_classes=num_classes, **_known(values, head_fields)),
     )
 
 
@@ -200,8 +256,9 @@ def backbone(name: str, *, axis_name: str | None = None, **overrides: Any) -> li
         UserError: If there is no such network, field or dtype.
     """
     family = _module(name)
-    values = _values(name, overrides, _fields(family.Backbone))
-    return _backbone(family, axis_name, {**family.VARIANTS[name], **values})
+    fields = _fields(family.Backbone)
+    values = {**family.VARIANTS[name], **_values(name, overrides, fields), "axis_name": axis_name}
+    return family.Backbone(**_known(values, fields))
 
 
 def names(family: str | None = None) -> tuple[str, ...]:
@@ -285,13 +342,9 @@ def _module(name: str) -> ModuleType:
     return importlib.import_module(f"{__name__}.{family_of(name)}")
 
 
-def _backbone(family: ModuleType, axis_name: str | None, values: Mapping[str, Any]) -> linen.Module:
-    """The backbone; what of a row or of overrides is the head's is left out."""
-    known = _fields(family.Backbone)
-    fields = {key: value for key, value in values.items() if key in known}
-    if "axis_name" in known:
-        fields["axis_name"] = axis_name
-    return family.Backbone(**fields)
+def _known(values: Mapping[str, Any], fields: set[str]) -> dict[str, Any]:
+    """What of a row and of overrides is the backbone's, or the head's."""
+    return {key: value for key, value in values.items() if key in fields}
 
 
 def _fields(module: Any) -> set[str]:

@@ -11,6 +11,7 @@ paper's 32x32 images are 28x28 ones with a border, which here is padding of the 
 Weights are normal with variance 1 / fan-in: LeCun et al. 1998, "Efficient BackProp", section 4.6.
 """
 
+import functools
 from typing import Any
 
 import jax.numpy as jnp
@@ -19,11 +20,12 @@ from jax.nn.initializers import lecun_normal
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
-from cnn import nn, ops
+from cnn import nn
 from cnn.nn.family import Features, Source
 
 _PAPER = "LeCun et al., Gradient-based learning applied to document recognition"
-_POOLS = {"average": ops.avg_pool, "max": ops.max_pool}
+
+Image = Float[Array, "batch height width channels"]
 
 VARIANTS: dict[str, dict[str, Any]] = {
     "lenet5": {"widths": (6, 16)},
@@ -43,40 +45,42 @@ class Backbone(linen.Module):
     Attributes:
         widths: Maps of C1 and of C3.
         padding: Of C1: 2 for 28x28 images, 0 for 32x32 ones.
-        pool: `average` as in the paper, or `max`.
-        activation: As in `nn.activation`.
+        pool: As in `nn.Pool`: `avg` as in the paper, `max` or `stochastic`.
+        activation: As in `nn.activation`; for stochastic pooling one that is never negative.
+        remat: Of each layer, as in `nn.remat`.
         dtype: Of the computation.
     """
 
     widths: tuple[int, int]
     padding: int = 2
-    pool: str = "average"
+    pool: str = "avg"
     activation: str = "tanh"
+    remat: str = "none"
     dtype: DTypeLike = "float32"
 
     @linen.compact
-    def __call__(
-        self, images: Float[Array, "batch height width channels"], *, train: bool = False
-    ) -> Features:
-        """The features; `train` changes nothing here."""
-        del train
-        pool = nn.choose("pool", self.pool, _POOLS)
-        activation = nn.activation(self.activation)
+    def __call__(self, images: Image, *, train: bool = False) -> Features:
+        """The features."""
         x, maps = images, {}
-        layers = (("stem_conv", self.padding, 2), ("conv3", 0, 4))
-        for (name, padding, stride), width in zip(layers, self.widths, strict=True):
-            x = nn.Conv(
-                width,
-                5,
-                padding=padding,
-                use_bias=True,
-                kernel_init=lecun_normal(),
-                dtype=self.dtype,
-                name=name,
-            )(x)
-            x = pool(activation(x), 2)
-            maps[stride] = x
+        for index in range(2):
+            layer = functools.partial(Backbone._layer, index=index)
+            x = maps[2 << index] = nn.remat(self.remat, self, layer)(x, train=train)
         return Features(maps, jnp.mean(x, axis=(1, 2)))
+
+    def _layer(
+        self, x: Image, *, train: bool, index: int
+    ) -> Float[Array, "batch new_height new_width features"]:
+        conv = nn.Conv(
+            self.widths[index],
+            5,
+            padding=0 if index else self.padding,
+            use_bias=True,
+            kernel_init=lecun_normal(),
+            dtype=self.dtype,
+            name="conv3" if index else "stem_conv",
+        )
+        x = nn.activation(self.activation)(conv(x))
+        return nn.Pool(self.pool, 2, name="pool4" if index else "pool2")(x, train=train)
 
 
 class Head(linen.Module):

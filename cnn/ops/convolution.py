@@ -87,12 +87,12 @@ _KERNEL_GRADIENT = formulation.formulated(
     by_example=False,
 )
 
+PRODUCTS = (_CONV, _IMAGE_GRADIENT, _KERNEL_GRADIENT)
+"""The primitives that are convolutions or their gradients."""
+
 # sum(g * conv(x, kernel)) is linear in each of the three, and its gradients by them are the three
 # operations: each is bilinear and its transposes are the other two.
-_conv, _image, _kernel = (
-    functools.partial(formulation.bind, primitive)
-    for primitive in (_CONV, _IMAGE_GRADIENT, _KERNEL_GRADIENT)
-)
+_conv, _image, _kernel = (functools.partial(formulation.bind, primitive) for primitive in PRODUCTS)
 ad.defbilinear(
     _CONV,
     lambda g, x, kernel, spec: _image(g, kernel, spec=spec),

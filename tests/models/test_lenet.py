@@ -5,7 +5,7 @@ import pytest
 
 from cnn import models
 from cnn.errors import UserError
-from tests.models.rows import build, evaluate, images
+from tests.models.rows import build, evaluate, images, train
 
 
 def dense(params, x):
@@ -26,7 +26,7 @@ def test_the_head_is_c5_f6_and_the_output():
     np.testing.assert_allclose(evaluate(model, variables, x), dense(head["logits"], y), rtol=1e-4)
 
 
-@pytest.mark.parametrize("field", [{"activation": "relu"}, {"pool": "max"}])
+@pytest.mark.parametrize("field", [{"activation": "relu"}, {"pool": "max"}, {"pool": "stochastic"}])
 def test_fields_change_the_result(field):
     model, variables = build("lenet_test")
     other, _ = build("lenet_test", **field)
@@ -49,6 +49,16 @@ def test_images_that_are_too_small():
         models.classifier("lenet5").init({"params": jax.random.key(0)}, jnp.ones((1, 11, 28, 1)))
 
 
+def test_stochastic_pooling_draws_in_training_and_the_same_when_computed_again():
+    x = images("lenet_test")
+    fields = {"pool": "stochastic", "activation": "relu"}
+    model, variables = build("lenet_test", **fields)
+    again, _ = build("lenet_test", remat="block", **fields)
+    first, other = (train(model, variables, x, key)[0] for key in (0, 1))
+    assert not np.allclose(first, other, rtol=1e-3)
+    np.testing.assert_allclose(train(again, variables, x, 0)[0], first, rtol=1e-5)
+
+
 def test_an_unknown_pool():
-    with pytest.raises(UserError, match="unknown pool 'avg'"):
-        build("lenet_test", pool="avg")
+    with pytest.raises(UserError, match="unknown pool 'average'; did you mean 'avg'"):
+        build("lenet_test", pool="average")
