@@ -5,12 +5,15 @@ tables of the papers and of torchvision. Products with the zeros of a padding co
 zeros that a transposed convolution puts between pixels do not.
 """
 
+import functools
 import math
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import jax
 from jax.extend import core
+
+from cnn.ops import formulation
 
 
 def count(function: Callable[..., Any], *args: Any) -> int:
@@ -41,6 +44,10 @@ def _of_equation(equation: core.JaxprEqn) -> int:
         (contracted, _), _ = params["dimension_numbers"]
         shape = _shape(equation.invars[0])
         return math.prod(_shape(equation.outvars[0])) * math.prod(shape[a] for a in contracted)
+    stock = formulation.stock_of(primitive)
+    if stock is not None:
+        # Other formulations may take more, as products with zeros, or hide them in sums.
+        return count(functools.partial(stock, **params), *(v.aval for v in equation.invars))
     inner = [_of_jaxpr(jaxpr) for jaxpr in _jaxprs(params)]
     if primitive is core.primitives.cond_p:
         return max(inner)

@@ -13,8 +13,9 @@ from jax.extend.core import Primitive, primitives
 from jaxtyping import PyTree
 
 from cnn.nn.family import choose
+from cnn.ops import convolution
 
-_PRODUCTS = (primitives.dot_general_p, primitives.conv_general_dilated_p)
+_PRODUCTS = (primitives.dot_general_p, primitives.conv_general_dilated_p, *convolution.PRODUCTS)
 
 
 def _keep_products(primitive: Primitive, *_: Any, **__: Any) -> bool:

@@ -1,9 +1,16 @@
 """Two-dimensional convolution."""
 
-from jax import lax
+import functools
+from types import ModuleType
+
+from jax.interpreters import ad
 from jaxtyping import Array, Float
 
-from cnn.ops.window import Padding, Pair, check_fits, pair, sides
+from cnn.ops import depthwise, formulation, grouped, plain, products
+from cnn.ops.window import Padding, Pair, Slide, check_fits, pair, sides
+
+Image = Float[Array, "batch _ _ _"]
+Kernel = Float[Array, "_ _ _ _"]
 
 
 def conv(
@@ -16,6 +23,9 @@ def conv(
     groups: int = 1,
 ) -> Float[Array, "batch new_height new_width features"]:
     """The cross-correlation that networks call a convolution.
+
+    On a CPU it and its derivatives are formulated by shape: `depthwise`, `grouped`, `products`.
+    Dense convolutions of several taps are `lax`'s, which no formulation in plain JAX beat there.
 
     Args:
         x: The images, of the kernel's dtype.
@@ -30,12 +40,71 @@ def conv(
         UserError: If the kernel does not fit into the padded image.
     """
     check_fits(x.shape[1:3], kernel.shape[:2], padding=padding, dilation=dilation)
-    return lax.conv_general_dilated(
-        x,
-        kernel,
-        window_strides=pair(stride),
+    slide = Slide(
+        image=(x.shape[1], x.shape[2]),
+        window=(kernel.shape[0], kernel.shape[1]),
+        stride=pair(stride),
         padding=sides(padding),
-        rhs_dilation=pair(dilation),
-        dimension_numbers=("NHWC", "HWIO", "NHWC"),
-        feature_group_count=groups,
+        dilation=pair(dilation),
+        groups=groups,
     )
+    if formulation.is_stock() or _formulations(slide, kernel.shape[2]) is plain:
+        return plain.forward(x, kernel, slide)
+    return formulation.bind(_CONV, x, kernel, spec=slide)
+
+
+def _formulations(slide: Slide, group_channels: int) -> ModuleType:
+    """The file of a shape: its `forward`, `image_gradient` and `kernel_gradient`."""
+    if slide.groups > 1:
+        return depthwise if group_channels == 1 else grouped
+    return products if products.fits(slide) else plain
+
+
+def _forward(x: Image, kernel: Kernel, *, spec: Slide) -> Image:
+    return _formulations(spec, kernel.shape[2]).forward(x, kernel, spec)
+
+
+def _image_gradient(g: Image, kernel: Kernel, *, spec: Slide) -> Image:
+    return _formulations(spec, kernel.shape[2]).image_gradient(g, kernel, spec)
+
+
+def _kernel_gradient(x: Image, g: Image, *, spec: Slide) -> Kernel:
+    return _formulations(spec, x.shape[-1] // spec.groups).kernel_gradient(x, g, spec)
+
+
+_CONV = formulation.formulated(
+    "conv", stock=lambda x, kernel, spec: plain.forward(x, kernel, spec), cpu=_forward
+)
+_IMAGE_GRADIENT = formulation.formulated(
+    "conv_image_gradient",
+    stock=lambda g, kernel, spec: plain.image_gradient(g, kernel, spec),
+    cpu=_image_gradient,
+)
+_KERNEL_GRADIENT = formulation.formulated(
+    "conv_kernel_gradient",
+    stock=lambda x, g, spec: plain.kernel_gradient(x, g, spec),
+    cpu=_kernel_gradient,
+    by_example=False,
+)
+
+PRODUCTS = (_CONV, _IMAGE_GRADIENT, _KERNEL_GRADIENT)
+"""The primitives that are convolutions or their gradients."""
+
+# sum(g * conv(x, kernel)) is linear in each of the three, and its gradients by them are the three
+# operations: each is bilinear and its transposes are the other two.
+_conv, _image, _kernel = (functools.partial(formulation.bind, primitive) for primitive in PRODUCTS)
+ad.defbilinear(
+    _CONV,
+    lambda g, x, kernel, spec: _image(g, kernel, spec=spec),
+    lambda g, x, kernel, spec: _kernel(x, g, spec=spec),
+)
+ad.defbilinear(
+    _IMAGE_GRADIENT,
+    lambda x, g, kernel, spec: _conv(x, kernel, spec=spec),
+    lambda x, g, kernel, spec: _kernel(x, g, spec=spec),
+)
+ad.defbilinear(
+    _KERNEL_GRADIENT,
+    lambda kernel, x, g, spec: _image(g, kernel, spec=spec),
+    lambda kernel, x, g, spec: _conv(x, kernel, spec=spec),
+)

@@ -1,5 +1,7 @@
 """How a window slides over an image: what a stride, a dilation and a padding may be written as."""
 
+from typing import NamedTuple
+
 from jax import lax
 
 from cnn.errors import UserError
@@ -62,3 +64,40 @@ def check_fits(
                 f" few for its {window[0]}x{window[1]} window with padding {padding} and dilation"
                 f" {dilation}; use larger images, or override the model's stem or patch size"
             )
+
+
+class Slide(NamedTuple):
+    """A window that slides over images: all that is static of a convolution but the channels.
+
+    Attributes:
+        image: Height and width of the input.
+        window: Height and width of the kernel, in taps.
+        stride: Vertical and horizontal pixels between neighbouring outputs.
+        padding: ((above, below), (left, right)).
+        dilation: Vertical and horizontal pixels between neighbouring taps.
+        groups: Of a convolution.
+    """
+
+    image: tuple[int, int]
+    window: tuple[int, int]
+    stride: tuple[int, int]
+    padding: tuple[tuple[int, int], tuple[int, int]]
+    dilation: tuple[int, int]
+    groups: int = 1
+
+    @property
+    def reach(self) -> tuple[int, int]:
+        """Pixels from the first to the last tap."""
+        rows, columns = self.window
+        return (rows - 1) * self.dilation[0], (columns - 1) * self.dilation[1]
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Height and width of the output."""
+        height, width = (
+            (length + sum(sides) - reach - 1) // step + 1
+            for length, sides, reach, step in zip(
+                self.image, self.padding, self.reach, self.stride, strict=True
+            )
+        )
+        return height, width
