@@ -17,7 +17,8 @@ COMMANDS = {
     "evaluate": "measure a run's checkpoint on its evaluation split",
     "predict": "classify image files with a run's model or with weights",
     "weights": "convert or check weights of torchvision, timm or a run",
-    "models": "list the models: name, parameters, paper",
+    "benchmark": "measure networks and operations, beside stock Flax and PyTorch",
+    "models": "list the models: name, parameters, MACs, paper",
     "prepare": "download and prepare a tfds data set",
     "report": "write a run's report.html again",
 }

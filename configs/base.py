@@ -61,7 +61,13 @@ def get_config() -> Any:
     config.init = ConfigDict({"weights": "", "head": "auto", "channels": "error", "skip": ()})
     # cnn.tasks.classification.make
     config.task = ConfigDict(
-        {"name": "classification", "label_smoothing": 0.0, "top_k": 0, "accumulate_steps": 1}
+        {
+            "name": "classification",
+            "label_smoothing": 0.0,
+            "top_k": 0,
+            "auxiliary_weight": 0.3,
+            "accumulate_steps": 1,
+        }
     )
 
     # cnn.optim.make_optimizer; of the options only those of `name` are read

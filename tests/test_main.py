@@ -1,5 +1,6 @@
 """The commands as a user calls them."""
 
+import csv
 import json
 import pathlib
 import subprocess
@@ -178,6 +179,64 @@ def test_models_lists_and_filters(capsys):
     assert "61,706" in shown
     assert "resnet" not in shown
     assert "unknown model 'lenett'" in one_line(["models", "--filter=lenett"], capsys)
+
+
+def test_models_in_forms_for_programs(capsys):
+    assert main(["models", "--filter=resnet1[8]", "--csv"]) == 0
+    (row,) = csv.DictReader(capsys.readouterr().out.splitlines())
+    assert (row["parameters"], row["macs"], row["year"]) == ("11689512", "1814073344", "2015")
+    assert main(["models", "--filter=resnet1[8]", "--json", "--image-size=448"]) == 0
+    (row,) = json.loads(capsys.readouterr().out)
+    assert (row["image_size"], row["parameters"]) == (448, 11_689_512)
+    assert 4 * 1_814_073_344 - row["macs"] == 3 * 512 * 1000
+    words = ["models", "--filter=vit_b_16", "--image-size=100"]
+    assert "no whole number of 16-pixel patches" in one_line(words, capsys)
+    assert "--image-size must be at least 1" in one_line(["models", "--image-size=0"], capsys)
+
+
+def test_benchmark_measures_what_there_is(tmp_path, capsys, monkeypatch):
+    """Through real processes, each with the JAX of the machine."""
+    monkeypatch.setenv("JAX_PLATFORMS", "cpu")
+    words = ["--models=resnet_tset,resnet_test", "--mode=infer,tran", "--rounds=2", "--size=16"]
+    words += ["--against=flax", "--profile", f"--output={tmp_path}"]
+    assert main(["benchmark", *words]) == 2
+    captured = capsys.readouterr()
+    assert "unknown model 'resnet_tset'; did you mean 'resnet_test'" in captured.err
+    assert "unknown mode 'tran'; did you mean 'train'" in captured.err
+    assert captured.err.count("cnn: error: ") == 2
+    assert "resnet_test infer" in captured.out
+    ours, flax = csv.DictReader((tmp_path / "results.csv").read_text().splitlines())
+    assert (ours["side"], flax["side"]) == ("ours", "flax")
+    assert float(flax["ratio"]) > 0
+    assert float(ours["compile_cold_seconds"]) > 0
+    assert float(ours["compile_warm_seconds"]) > 0
+    assert int(ours["peak_bytes"]) > int(ours["estimated_bytes"]) > 0
+    about = json.loads((tmp_path / "results.json").read_text())
+    assert {"command", "commit", "machine", "versions", "started"} <= about.keys()
+    assert "<svg" in (tmp_path / "benchmark.svg").read_text()
+    assert list((tmp_path / "trace" / "resnet_test-infer").rglob("*.xplane.pb"))
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ([], "one of the arguments --models --ops --op is required"),
+        (["--models=resnet_test", "--dtype=float31"], "unknown dtype 'float31'; did you mean"),
+        (["--models=resnet_test", "--mode=tran"], "unknown mode 'tran'; did you mean 'train'"),
+        (["--models=resnet_tset"], "unknown model 'resnet_tset'; did you mean 'resnet_test'"),
+        (["--models=resnet_test", "--against=torhc"], "did you mean 'torch'"),
+        (["--models=resnet_test", "--batch_size=0"], "--batch_size must be at least 1, got 0"),
+        (["--models=resnet_test", "--profile"], "--profile needs --models and --output=DIR"),
+        (["--op=conv:8x8"], "--op=conv:8x8 is no operation"),
+        (["--models=resnet_tset", "--against=torch"], "needs PyTorch; pip install torch"),
+    ],
+)
+def test_benchmark_mistakes_are_one_line(words, message, capsys, monkeypatch):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    assert main(["benchmark", *words]) == 2
+    lines = capsys.readouterr().err.splitlines()
+    assert all(line.startswith("cnn: error: ") for line in lines)
+    assert message in lines[-1]
 
 
 def test_other_model_in_the_same_workdir_names_the_first_paths(run, capsys):

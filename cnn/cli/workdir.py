@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import pathlib
@@ -9,7 +10,7 @@ import platform
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from cnn.errors import UserError
@@ -46,15 +47,15 @@ def start_jax() -> None:
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.3)
 
 
-def check_writable(directory: pathlib.Path) -> None:
-    """Makes the directory; a UserError where that, or writing into it, is impossible."""
+def check_writable(directory: pathlib.Path, *, flag: str = "--workdir") -> None:
+    """Makes the directory that a flag names; a UserError where it cannot be made or written to."""
     probe = directory / f".write-{os.getpid()}"
     try:
         directory.mkdir(parents=True, exist_ok=True)
         probe.write_bytes(b"x" * 4096)
         probe.unlink()
     except OSError as error:
-        raise UserError(f"cannot write to --workdir={directory}: {error.strerror}") from error
+        raise UserError(f"cannot write to {flag}={directory}: {error.strerror}") from error
 
 
 def check_same_config(directory: pathlib.Path, experiment: Experiment) -> None:
@@ -136,11 +137,18 @@ def record(directory: pathlib.Path, experiment: Experiment, initial: Initial | N
 
 def environment(experiment: Experiment) -> dict[str, Any]:
     """Versions, devices, commit and command line: what it takes to run this again."""
-    from importlib import metadata
-
     import jax
 
     devices = jax.devices()[: experiment.strategy.num_devices]
+    return {
+        **program(),
+        "devices": [f"{device.platform}:{device.id} {device.device_kind}" for device in devices],
+        "processes": jax.process_count(),
+    }
+
+
+def program() -> dict[str, Any]:
+    """Command line, commit, versions and machine, without starting a device."""
     return {
         "command": [pathlib.Path(sys.argv[0]).name, *sys.argv[1:]],
         "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
@@ -148,10 +156,19 @@ def environment(experiment: Experiment) -> dict[str, Any]:
         "python": platform.python_version(),
         "platform": platform.platform(),
         "cpus": os.cpu_count(),
-        "devices": [f"{device.platform}:{device.id} {device.device_kind}" for device in devices],
-        "processes": jax.process_count(),
-        "versions": {name: metadata.version(name) for name in PACKAGES},
+        "versions": versions(PACKAGES),
     }
+
+
+def versions(packages: Iterable[str]) -> dict[str, str]:
+    """The version of each package that is installed."""
+    from importlib import metadata
+
+    found = {}
+    for name in packages:
+        with contextlib.suppress(metadata.PackageNotFoundError):
+            found[name] = metadata.version(name)
+    return found
 
 
 def _commit() -> dict[str, Any]:

@@ -5,8 +5,11 @@
 family the first convolution is `backbone/stem_conv` and the last layer `head/logits`.
 """
 
+import csv
 import dataclasses
+import functools
 import importlib
+import importlib.resources
 from collections.abc import Callable, Mapping
 from types import ModuleType
 from typing import Any, NamedTuple
@@ -16,7 +19,7 @@ import jax.numpy as jnp
 from flax import linen
 from jaxtyping import Array, Float
 
-from cnn import errors, nn
+from cnn import errors, macs, nn
 from cnn.nn.family import Features, Source
 
 __all__ = [
@@ -29,13 +32,14 @@ __all__ = [
     "describe",
     "families",
     "family_of",
+    "measure",
     "names",
     "source",
 ]
 
 _NAMES = {
     "mlp": ("mlp", "mlp_test"),
-    "lenet": ("lenet5", "lenet_test"),
+    "lenet": ("lenet5", "lenet5_1998", "lenet_test", "lenet_1998_test"),
     "alexnet": ("alexnet", "alexnet_2012", "alexnet_test"),
     "vgg": (
         "vgg11",
@@ -48,6 +52,8 @@ _NAMES = {
         "vgg19_bn",
         "vgg_test",
     ),
+    "googlenet": ("googlenet", "googlenet_2014", "googlenet_test"),
+    "inception": ("inception_v3", "inception_test"),
     "resnet": (
         "resnet18",
         "resnet34",
@@ -58,13 +64,39 @@ _NAMES = {
         "resnext101_32x8d",
         "wide_resnet50_2",
         "wide_resnet101_2",
+        "seresnet18",
+        "seresnet34",
+        "seresnet50",
+        "seresnet101",
+        "seresnet152",
+        "seresnext50_32x4d",
+        "resnet18d",
+        "resnet34d",
+        "resnet50d",
+        "resnet101d",
+        "ecaresnet50d",
         "resnet8_cifar",
         "resnet20_cifar",
         "resnet32_cifar",
         "resnet44_cifar",
         "resnet56_cifar",
         "resnet110_cifar",
+        "resnet1202_cifar",
         "resnet_test",
+    ),
+    "resnet_v2": (
+        "resnet18_v2",
+        "resnet34_v2",
+        "resnet50_v2",
+        "resnet101_v2",
+        "resnet152_v2",
+        "resnet110_v2_cifar",
+        "resnet164_v2_cifar",
+        "resnet1001_v2_cifar",
+        "wrn_16_8_cifar",
+        "wrn_28_10_cifar",
+        "wrn_40_4_cifar",
+        "resnet_v2_test",
     ),
     "densenet": (
         "densenet121",
@@ -83,6 +115,14 @@ _NAMES = {
         "mobilenet_v3_small",
         "mobilenet_test",
     ),
+    "efficientnet": (
+        *(f"efficientnet_b{size}" for size in range(8)),
+        "efficientnet_v2_s",
+        "efficientnet_v2_m",
+        "efficientnet_v2_l",
+        "efficientnet_test",
+    ),
+    "airbench": ("airbench94", "airbench_test"),
     "convnext": (
         "convnext_atto",
         "convnext_femto",
@@ -92,7 +132,20 @@ _NAMES = {
         "convnext_small",
         "convnext_base",
         "convnext_large",
+        "convnext_xlarge",
+        "convnext_iso_small",
+        "convnext_iso_base",
+        "convnext_iso_large",
+        "convnextv2_atto",
+        "convnextv2_femto",
+        "convnextv2_pico",
+        "convnextv2_nano",
+        "convnextv2_tiny",
+        "convnextv2_base",
+        "convnextv2_large",
+        "convnextv2_huge",
         "convnext_test",
+        "convnextv2_test",
     ),
     "vit": (
         "vit_ti_16",
@@ -102,8 +155,17 @@ _NAMES = {
         "vit_b_32",
         "vit_l_16",
         "vit_l_32",
+        "vit_l_14",
         "vit_h_14",
+        "deit_ti_16_distilled",
+        "deit_s_16_distilled",
+        "deit_b_16_distilled",
+        "deit3_s_16",
+        "deit3_b_16",
+        "deit3_l_16",
+        "deit3_h_14",
         "vit_test",
+        "deit_test",
     ),
     "mixer": ("mixer_s_16", "mixer_b_16", "mixer_l_16", "mixer_test"),
 }
@@ -135,7 +197,8 @@ class ModelInfo(NamedTuple):
         name: In the registry.
         family: Name of its file in `cnn.models`.
         parameters: Trained ones of the classifier, for the images and classes below.
-        image_size: Height and width in pixels of the paper's images.
+        macs: Multiply-accumulates of its convolutions and matrix products for one image.
+        image_size: Height and width in pixels, the paper's where not said otherwise.
         channels: Of the paper's images.
         num_classes: Of the paper's data set.
         paper: Authors and title.
@@ -145,6 +208,7 @@ class ModelInfo(NamedTuple):
     name: str
     family: str
     parameters: int
+    macs: int
     image_size: int
     channels: int
     num_classes: int
@@ -174,11 +238,10 @@ def classifier(
     head = getattr(family, "Head", nn.LinearHead)
     body_fields, head_fields = _fields(family.Backbone), _fields(head) - {"num_classes"}
     row = family.VARIANTS[name]
-    values = {**row, **_values(name, overrides, body_fields | head_fields)}
-    head_values = {key: value for key, value in values.items() if key in head_fields}
+    values = {**row, **_values(name, overrides, body_fields | head_fields), "axis_name": axis_name}
     return Classifier(
-        backbone=_backbone(family, axis_name, values),
-        head=head(num_classes=num_classes, **head_values),
+        backbone=family.Backbone(**_known(values, body_fields)),
+        head=head(num_classes=num_classes, **_known(values, head_fields)),
     )
 
 
@@ -194,8 +257,9 @@ def backbone(name: str, *, axis_name: str | None = None, **overrides: Any) -> li
         UserError: If there is no such network, field or dtype.
     """
     family = _module(name)
-    values = _values(name, overrides, _fields(family.Backbone))
-    return _backbone(family, axis_name, {**family.VARIANTS[name], **values})
+    fields = _fields(family.Backbone)
+    values = {**family.VARIANTS[name], **_values(name, overrides, fields), "axis_name": axis_name}
+    return family.Backbone(**_known(values, fields))
 
 
 def names(family: str | None = None) -> tuple[str, ...]:
@@ -231,35 +295,57 @@ def source(name: str) -> Source:
 
 
 def describe(name: str) -> ModelInfo:
-    """Facts of the network of that name, without computing anything.
+    """Facts of the network of that name, from the table that is kept with the code.
 
     Raises:
         UserError: If there is no such network.
     """
-    family = family_of(name)
+    return nn.choose("model", name, _table())
+
+
+def measure(name: str, *, image_size: int | None = None, **overrides: Any) -> ModelInfo:
+    """Facts of the network of that name, counted on its program; nothing is computed.
+
+    Args:
+        name: In the registry.
+        image_size: Height and width in pixels; None is the paper's.
+        **overrides: As for `classifier`; also `num_classes`, by default those of the paper's data.
+
+    Raises:
+        UserError: If there is no such network or field, or the images are too small for it.
+    """
     facts = source(name)
-    shape = (1, facts.image_size, facts.image_size, facts.channels)
-    model = classifier(name, num_classes=facts.num_classes)
-    variables = jax.eval_shape(
-        lambda key, images: model.init({"params": key}, images, train=False),
-        jax.random.key(0),
-        jax.ShapeDtypeStruct(shape, jnp.float32),
+    facts = facts._replace(
+        image_size=image_size if image_size is not None else facts.image_size,
+        num_classes=overrides.pop("num_classes", facts.num_classes),
     )
+    model = classifier(name, num_classes=facts.num_classes, **overrides)
+    shape = (1, facts.image_size, facts.image_size, facts.channels)
+    images = jax.ShapeDtypeStruct(shape, jnp.float32)
+    key = jax.random.key(0)
+    variables = jax.eval_shape(lambda key, images: model.init(key, images), key, images)
+    products = macs.count(model.apply, variables, images)
     parameters = sum(leaf.size for leaf in jax.tree.leaves(variables["params"]))
-    return ModelInfo(name, family, parameters, **facts._asdict())
+    return ModelInfo(name, family_of(name), parameters, products, **facts._asdict())
+
+
+@functools.cache
+def _table() -> dict[str, ModelInfo]:
+    """What `cnn models --measure --csv` printed."""
+    text = importlib.resources.files(__name__).joinpath("table.csv").read_text("utf-8")
+    kinds = ModelInfo.__annotations__
+    rows = csv.DictReader(text.splitlines())
+    read = (ModelInfo(**{key: kinds[key](value) for key, value in row.items()}) for row in rows)
+    return {info.name: info for info in read}
 
 
 def _module(name: str) -> ModuleType:
     return importlib.import_module(f"{__name__}.{family_of(name)}")
 
 
-def _backbone(family: ModuleType, axis_name: str | None, values: Mapping[str, Any]) -> linen.Module:
-    """The backbone; what of a row or of overrides is the head's is left out."""
-    known = _fields(family.Backbone)
-    fields = {key: value for key, value in values.items() if key in known}
-    if "axis_name" in known:
-        fields["axis_name"] = axis_name
-    return family.Backbone(**fields)
+def _known(values: Mapping[str, Any], fields: set[str]) -> dict[str, Any]:
+    """What of a row and of overrides is the backbone's, or the head's."""
+    return {key: value for key, value in values.items() if key in fields}
 
 
 def _fields(module: Any) -> set[str]:

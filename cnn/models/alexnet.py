@@ -13,6 +13,7 @@ Weights are normal with deviation 0.01; biases are 1 in the second, fourth and f
 the hidden dense layers, 0 elsewhere: section 5 of the 2012 paper.
 """
 
+import functools
 from typing import Any
 
 import jax.numpy as jnp
@@ -27,6 +28,8 @@ from cnn.nn.family import Features, Source
 _2012 = "Krizhevsky et al., ImageNet classification with deep convolutional neural networks"
 _2014 = "Krizhevsky, One weird trick for parallelizing convolutional neural networks"
 _init = normal(0.01)
+
+Image = Float[Array, "batch height width channels"]
 
 VARIANTS: dict[str, dict[str, Any]] = {
     "alexnet": {"widths": (64, 192, 384, 256, 256), "stem_padding": 2},
@@ -68,6 +71,9 @@ class Backbone(linen.Module):
         stem_padding: Of the first convolution.
         groups: Of the second, fourth and fifth convolution: the paper's two GPUs.
         response_norm: Whether local response normalisation follows the first two activations.
+        activation: As in `nn.activation`.
+        pool: As in `nn.Pool`: `max` as in the papers, `avg` or `stochastic`.
+        remat: Of each layer, as in `nn.remat`.
         dtype: Of the computation.
     """
 
@@ -77,62 +83,48 @@ class Backbone(linen.Module):
     stem_padding: int = 0
     groups: int = 1
     response_norm: bool = False
+    activation: str = "relu"
+    pool: str = "max"
+    remat: str = "none"
     dtype: DTypeLike = "float32"
 
     @linen.compact
-    def __call__(
-        self, images: Float[Array, "batch height width channels"], *, train: bool = False
-    ) -> Features:
-        """The features; `train` changes nothing here."""
-        del train
+    def __call__(self, images: Image, *, train: bool = False) -> Features:
+        """The features."""
         stride = self.stem_stride
-        stem = nn.Conv(
-            self.widths[0],
-            self.stem_size,
-            stride=stride,
-            padding=self.stem_padding,
-            use_bias=True,
-            kernel_init=_init,
-            dtype=self.dtype,
-            name="stem_conv",
-        )
-        maps = {stride: linen.relu(stem(images))}
-        x = self._reduce(maps[stride])
-        maps[2 * stride] = self._conv(2, 5, x, groups=self.groups)
-        x = self._reduce(maps[2 * stride])
-        x = self._conv(3, 3, x)
-        x = self._conv(4, 3, x, groups=self.groups)
-        maps[4 * stride] = self._conv(5, 3, x, groups=self.groups)
-        x = ops.max_pool(maps[4 * stride], 3, stride=2)
+        x, maps = images, {}
+        for number, scale in enumerate((1, 2, 4, 4, 4), start=1):
+            layer = functools.partial(Backbone._layer, number=number)
+            maps[scale * stride], x = nn.remat(self.remat, self, layer)(x, train=train)
         maps[8 * stride] = x
         return Features(maps, jnp.mean(x, axis=(1, 2)))
 
-    def _conv(
-        self,
-        number: int,
-        kernel_size: int,
-        x: Float[Array, "batch height width channels"],
-        *,
-        groups: int = 1,
-    ) -> Float[Array, "batch height width features"]:
+    def _layer(
+        self, x: Image, *, train: bool, number: int
+    ) -> tuple[Float[Array, "batch _ _ features"], Float[Array, "batch _ _ features"]]:
+        """The map of a convolution, and what the next one sees."""
+        if number == 1:
+            size, stride, padding = self.stem_size, self.stem_stride, self.stem_padding
+        else:
+            size, stride, padding = (5 if number == 2 else 3), 1, None
         conv = nn.Conv(
             self.widths[number - 1],
-            kernel_size,
-            groups=groups,
+            size,
+            stride=stride,
+            padding=padding,
+            groups=1 if number in (1, 3) else self.groups,
             use_bias=True,
             kernel_init=_init,
-            bias_init=zeros if number == 3 else ones,
+            bias_init=zeros if number in (1, 3) else ones,
             dtype=self.dtype,
-            name=f"conv{number}",
+            name="stem_conv" if number == 1 else f"conv{number}",
         )
-        return linen.relu(conv(x))
-
-    def _reduce(
-        self, x: Float[Array, "batch height width channels"]
-    ) -> Float[Array, "batch new_height new_width channels"]:
-        if self.response_norm:
-            x = ops.local_response_norm(x)
-        return ops.max_pool(x, 3, stride=2)
+        y = x = nn.activation(self.activation)(conv(x))
+        if number in (1, 2) and self.response_norm:
+            y = ops.local_response_norm(y)
+        if number in (1, 2, 5):
+            y = nn.Pool(self.pool, 3, 2, name=f"pool{number}")(y, train=train)
+        return x, y
 
 
 class Head(linen.Module):
@@ -145,6 +137,7 @@ class Head(linen.Module):
         num_classes: How many logits.
         pool_size: Height and width of the averaged map.
         hidden_sizes: Units of the hidden layers.
+        activation: As in `nn.activation`.
         dropout: `before` each hidden layer, or `after` it.
         dropout_rate: Of the dropout.
         dtype: Of the computation; logits are float32 or wider.
@@ -153,6 +146,7 @@ class Head(linen.Module):
     num_classes: int
     pool_size: int = 6
     hidden_sizes: tuple[int, ...] = (4096, 4096)
+    activation: str = "relu"
     dropout: str = "before"
     dropout_rate: float = 0.5
     dtype: DTypeLike = "float32"
@@ -165,7 +159,7 @@ class Head(linen.Module):
         for index, size in enumerate(self.hidden_sizes):
             dropout = linen.Dropout(self.dropout_rate, deterministic=not train)
             x = dropout(x) if before else x
-            x = linen.relu(self._dense(size, f"hidden{index}", x))
+            x = nn.activation(self.activation)(self._dense(size, f"hidden{index}", x))
             x = x if before else dropout(x)
         x = self._dense(self.num_classes, "logits", x)
         return x.astype(jnp.promote_types(self.dtype, jnp.float32))

@@ -6,8 +6,13 @@ section 3 for CIFAR, where names say the depth and the growth rate.
 Dropout follows every convolution but the first, as the paper has it; torchvision has it after the
 3x3 ones only. Convolutions are He-normal by fan-out and the classifier is uniform within
 1 / sqrt(fan-in), as in the authors' code.
+
+With `remat` a layer's input is joined again too, so that what is kept grows by the growth rate with
+each layer and not by all channels so far: Pleiss et al. 2017, "Memory-efficient implementation of
+DenseNets". Theirs, which keeps the convolutions, is `dots`.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import jax.numpy as jnp
@@ -53,11 +58,12 @@ def source(name: str) -> Source:
 
 
 class Unit(linen.Module):
-    """Norm, ReLU, convolution and dropout, once by kernel size: what all of a DenseNet is made of.
+    """Norm, activation, convolution, dropout, once by kernel size: what a DenseNet is made of.
 
     Attributes:
         widths: Channels after each convolution.
         kernel_sizes: Of each convolution.
+        activation: As in `nn.activation`.
         dropout_rate: After each convolution.
         axis_name: Of batch norm.
         dtype: Of the computation.
@@ -65,16 +71,20 @@ class Unit(linen.Module):
 
     widths: tuple[int, ...]
     kernel_sizes: tuple[int, ...]
+    activation: str
     dropout_rate: float
     axis_name: str | None
     dtype: DTypeLike
 
     @linen.compact
-    def __call__(self, x: Image, *, train: bool) -> Float[Array, "batch height width features"]:
-        """The unit's output."""
+    def __call__(
+        self, maps: tuple[Float[Array, "batch height width _"], ...], *, train: bool
+    ) -> Float[Array, "batch height width features"]:
+        """The unit's output, of the channels of all maps."""
+        x = jnp.concatenate(maps, axis=-1)
         for index, (width, size) in enumerate(zip(self.widths, self.kernel_sizes, strict=True)):
             norm = nn.BatchNorm(axis_name=self.axis_name, dtype=self.dtype, name=f"norm{index}")
-            x = linen.relu(norm(x, train=train))
+            x = nn.activation(self.activation)(norm(x, train=train))
             x = nn.Conv(width, size, dtype=self.dtype, name=f"conv{index}")(x)
             x = linen.Dropout(self.dropout_rate)(x, deterministic=not train)
         return x
@@ -90,7 +100,9 @@ class Backbone(linen.Module):
         bottleneck: Channels of a layer's 1x1 convolution, in growth rates.
         compression: Part of the channels that a transition keeps: the paper's theta.
         stem: `imagenet` (7x7 at stride 2, norm and max pooling) or `cifar` (3x3 at stride 1 alone).
+        activation: After each norm, as in `nn.activation`.
         dropout_rate: After each convolution but the first.
+        remat: Of each layer and transition, as in `nn.remat`.
         axis_name: Of batch norm.
         dtype: Of the computation.
     """
@@ -101,27 +113,30 @@ class Backbone(linen.Module):
     bottleneck: int = 4
     compression: float = 0.5
     stem: str = "imagenet"
+    activation: str = "relu"
     dropout_rate: float = 0.0
+    remat: str = "none"
     axis_name: str | None = None
     dtype: DTypeLike = "float32"
 
     @linen.compact
     def __call__(self, images: Image, *, train: bool = False) -> Features:
-        """The features; the map at the largest stride is after the last norm and ReLU."""
+        """The features; the map at the largest stride is after the last norm's activation."""
         x, stride, maps = self._stem(images, train=train)
         for block, depth in enumerate(self.depths):
             if block > 0:
                 kept = int(x.shape[-1] * self.compression)
-                x = self._unit(f"transition{block}", (kept,), (1,))(x, train=train)
+                x = self._unit(f"transition{block}", (kept,), (1,))((x,), train=train)
                 x = ops.avg_pool(x, 2)
                 stride *= 2
+            parts = (x,)
             for index in range(depth):
                 widths = (self.bottleneck * self.growth_rate, self.growth_rate)
                 layer = self._unit(f"block{block}_layer{index}", widths, (1, 3))
-                x = jnp.concatenate([x, layer(x, train=train)], axis=-1)
-            maps[stride] = x
+                parts = (*parts, layer(parts, train=train))
+            x = maps[stride] = jnp.concatenate(parts, axis=-1)
         norm = nn.BatchNorm(axis_name=self.axis_name, dtype=self.dtype, name="norm")
-        x = maps[stride] = linen.relu(norm(x, train=train))
+        x = maps[stride] = nn.activation(self.activation)(norm(x, train=train))
         return Features(maps, jnp.mean(x, axis=(1, 2)))
 
     def _stem(
@@ -134,18 +149,22 @@ class Backbone(linen.Module):
         if self.stem == "cifar":
             return x, stride, {}
         norm = nn.BatchNorm(axis_name=self.axis_name, dtype=self.dtype, name="stem_norm")
-        x = linen.relu(norm(x, train=train))
+        x = nn.activation(self.activation)(norm(x, train=train))
         return ops.max_pool(x, 3, stride=2, padding=1), 2 * stride, {stride: x}
 
-    def _unit(self, name: str, widths: tuple[int, ...], kernel_sizes: tuple[int, ...]) -> Unit:
-        return Unit(
+    def _unit(
+        self, name: str, widths: tuple[int, ...], kernel_sizes: tuple[int, ...]
+    ) -> Callable[..., Array]:
+        unit = Unit(
             widths=widths,
             kernel_sizes=kernel_sizes,
+            activation=self.activation,
             dropout_rate=self.dropout_rate,
             axis_name=self.axis_name,
             dtype=self.dtype,
             name=name,
         )
+        return nn.remat(self.remat, unit)
 
 
 class Head(linen.Module):

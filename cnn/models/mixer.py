@@ -48,12 +48,14 @@ class Block(linen.Module):
     Attributes:
         token_units: Of the hidden layer across the patches.
         channel_units: Of the hidden layer across the channels.
+        activation: After each hidden layer, as in `nn.activation`.
         drop_path_rate: Probability that an example goes without a branch.
         dtype: Of the computation.
     """
 
     token_units: int
     channel_units: int
+    activation: str
     drop_path_rate: float
     dtype: DTypeLike
 
@@ -72,7 +74,7 @@ class Block(linen.Module):
         self, name: str, units: int, x: Float[Array, "batch rows columns"]
     ) -> Float[Array, "batch rows columns"]:
         y = linen.Dense(units, dtype=self.dtype, name=f"{name}_expand")(x)
-        y = nn.activation("gelu")(y)
+        y = nn.activation(self.activation)(y)
         return linen.Dense(x.shape[-1], dtype=self.dtype, name=f"{name}_project")(y)
 
     def _check(self, tokens: int) -> None:
@@ -94,7 +96,9 @@ class Backbone(linen.Module):
         depth: How many blocks.
         token_units: Of each hidden layer across the patches: the paper's D_S.
         channel_units: Of each hidden layer across the channels: the paper's D_C.
+        activation: After each hidden layer, as in `nn.activation`.
         drop_path_rate: Of the last block's branches; rises linearly from 0 at the first.
+        remat: Of each block, as in `nn.remat`.
         dtype: Of the computation.
     """
 
@@ -103,7 +107,9 @@ class Backbone(linen.Module):
     depth: int
     token_units: int
     channel_units: int
+    activation: str = "gelu"
     drop_path_rate: float = 0.0
+    remat: str = "none"
     dtype: DTypeLike = "float32"
 
     @linen.compact
@@ -129,12 +135,14 @@ class Backbone(linen.Module):
         )(images)
         x = patches.reshape(patches.shape[0], -1, self.width)
         for index, rate in enumerate(nn.rising_rates(self.drop_path_rate, self.depth)):
-            x = Block(
+            block = Block(
                 token_units=self.token_units,
                 channel_units=self.channel_units,
+                activation=self.activation,
                 drop_path_rate=rate,
                 dtype=self.dtype,
                 name=f"block{index}",
-            )(x, train=train)
+            )
+            x = nn.remat(self.remat, block)(x, train=train)
         x = nn.LayerNorm(dtype=self.dtype, name="norm")(x)
         return Features({self.patch_size: x.reshape(patches.shape)}, jnp.mean(x, axis=1))

@@ -6,6 +6,7 @@ section III.C: 28x28-300-100-10, with 3.05 % error on MNIST.
 Weights are normal with variance 1 / fan-in: LeCun et al. 1998, "Efficient BackProp", section 4.6.
 """
 
+import functools
 from typing import Any
 
 from flax import linen
@@ -40,12 +41,14 @@ class Backbone(linen.Module):
         hidden_sizes: Units of the hidden layers, at least one.
         activation: As in `nn.activation`.
         dropout_rate: After each hidden layer but the last, whose units the head drops.
+        remat: Of each hidden layer, as in `nn.remat`.
         dtype: Of the computation.
     """
 
     hidden_sizes: tuple[int, ...]
     activation: str = "tanh"
     dropout_rate: float = 0.0
+    remat: str = "none"
     dtype: DTypeLike = "float32"
 
     @linen.compact
@@ -56,20 +59,26 @@ class Backbone(linen.Module):
         if not self.hidden_sizes:
             raise UserError("hidden_sizes is empty: a multilayer perceptron needs at least one")
         self._check(images.shape[1:])
-        activation = nn.activation(self.activation)
-        x = activation(
-            linen.DenseGeneral(
-                self.hidden_sizes[0],
-                axis=(1, 2, 3),
-                kernel_init=lecun_normal(),
-                dtype=self.dtype,
-                name="stem_conv",
-            )(images)
-        )
-        for index, size in enumerate(self.hidden_sizes[1:], start=1):
-            x = linen.Dropout(self.dropout_rate)(x, deterministic=not train)
-            x = activation(linen.Dense(size, dtype=self.dtype, name=f"hidden{index}")(x))
+        x = images
+        for index in range(len(self.hidden_sizes)):
+            layer = functools.partial(Backbone._layer, index=index)
+            x = nn.remat(self.remat, self, layer)(x, train=train)
         return Features({}, x)
+
+    def _layer(
+        self, x: Float[Array, "batch ..."], *, train: bool, index: int
+    ) -> Float[Array, "batch units"]:
+        if index > 0:
+            dropout = linen.Dropout(self.dropout_rate, name=f"dropout{index}")
+            x = dropout(x, deterministic=not train)
+        dense = linen.DenseGeneral(
+            self.hidden_sizes[index],
+            axis=tuple(range(1, x.ndim)),
+            kernel_init=lecun_normal(),
+            dtype=self.dtype,
+            name=f"hidden{index}" if index > 0 else "stem_conv",
+        )
+        return nn.activation(self.activation)(dense(x))
 
     def _check(self, shape: tuple[int, ...]) -> None:
         if self.has_variable("params", "stem_conv"):

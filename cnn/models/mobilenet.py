@@ -38,7 +38,8 @@ class Row(NamedTuple):
         expansion: Channels of the depthwise convolution by those of the input; at 1 nothing
             expands.
         kernel_size: Of the depthwise convolution.
-        squeeze: Whether channels are weighted, by squeeze-and-excitation at a quarter of them.
+        squeeze: Whether channels are weighted, by squeeze-and-excitation at a quarter of them or
+            what the network has in its place.
         activation: As in `nn.activation`; empty is the network's.
         residual: Whether the last convolution is linear, and the input added where the shape stays.
     """
@@ -119,45 +120,6 @@ def source(name: str) -> Source:
     return {"1": Source(_V1, 2017), "2": Source(_V2, 2018)}.get(name[11], Source(_V3, 2019))
 
 
-def _rounded(width: int | float) -> int:
-    """The nearest multiple of 8 that is not below 90% of it."""
-    nearest = max(8, int(width + 4) // 8 * 8)
-    return nearest if nearest >= 0.9 * width else nearest + 8
-
-
-class Style(NamedTuple):
-    """What all layers of a network have in common.
-
-    Attributes:
-        activation: Where a row has none of its own, as in `nn.activation`.
-        momentum: Of batch norm.
-        epsilon: Of batch norm.
-        axis_name: Of batch norm.
-        dtype: Of the computation.
-    """
-
-    activation: str
-    momentum: float
-    epsilon: float
-    axis_name: str | None
-    dtype: DTypeLike
-
-
-def _layer(
-    x: Image, name: str, style: Style, *, train: bool, activation: str = "", **conv: Any
-) -> Float[Array, "batch new_height new_width features"]:
-    """A convolution and a norm of the module that calls, and an activation unless it is empty."""
-    x = nn.Conv(**conv, dtype=style.dtype, name=f"{name}_conv")(x)
-    x = nn.BatchNorm(
-        momentum=style.momentum,
-        epsilon=style.epsilon,
-        axis_name=style.axis_name,
-        dtype=style.dtype,
-        name=f"{name}_norm",
-    )(x, train=train)
-    return nn.activation(activation)(x) if activation else x
-
-
 class Block(linen.Module):
     """A 1x1 convolution to more channels, a depthwise one, and a 1x1 convolution to fewer.
 
@@ -167,7 +129,7 @@ class Block(linen.Module):
     """
 
     row: Row
-    style: Style
+    style: nn.Style
 
     @linen.compact
     def __call__(
@@ -178,12 +140,12 @@ class Block(linen.Module):
         act = row.activation or style.activation
         y = x
         if row.expansion != 1:
-            width = _rounded(row.expansion * x.shape[-1])
-            y = _layer(
+            width = nn.make_divisible(row.expansion * x.shape[-1])
+            y = nn.conv_norm(
                 y, "expand", style, train=train, activation=act, features=width, kernel_size=1
             )
         width = y.shape[-1]
-        y = _layer(
+        y = nn.conv_norm(
             y,
             "depthwise",
             style,
@@ -195,11 +157,16 @@ class Block(linen.Module):
             groups=width,
         )
         if row.squeeze:
-            y = nn.SqueezeExcitation(
-                _rounded(width / 4), gate="hard_sigmoid", dtype=style.dtype, name="squeeze"
-            )(y)
+            y = nn.attention(
+                style.attention,
+                squeezed=nn.make_divisible(width / 4),
+                gate="hard_sigmoid",
+                axis_name=style.axis_name,
+                dtype=style.dtype,
+                name="squeeze",
+            )(y, train=train)
         last = "" if row.residual else act
-        y = _layer(
+        y = nn.conv_norm(
             y, "project", style, train=train, activation=last, features=row.features, kernel_size=1
         )
         return x + y if row.residual and x.shape == y.shape else y
@@ -215,8 +182,11 @@ class Backbone(linen.Module):
         keep_last: Whether a width multiplier below 1 leaves the last convolution as it is.
         width_multiplier: Of all channels: the papers' alpha.
         activation: As in `nn.activation`; of blocks whose row has none, and of what is around them.
+        attention: Of the rows that squeeze, as in `nn.attention`: v3's `se`, `eca`, `cbam` or
+            `none`.
         norm_momentum: Of batch norm.
         norm_epsilon: Of batch norm.
+        remat: Of each block, as in `nn.remat`.
         axis_name: Of batch norm.
         dtype: Of the computation.
     """
@@ -227,8 +197,10 @@ class Backbone(linen.Module):
     keep_last: bool = False
     width_multiplier: float = 1.0
     activation: str = "relu6"
+    attention: str = "se"
     norm_momentum: float = 0.9
     norm_epsilon: float = 1e-5
+    remat: str = "none"
     axis_name: str | None = None
     dtype: DTypeLike = "float32"
 
@@ -236,27 +208,37 @@ class Backbone(linen.Module):
     def __call__(self, images: Image, *, train: bool = False) -> Features:
         """The features."""
         act, scale = self.activation, self.width_multiplier
-        style = Style(act, self.norm_momentum, self.norm_epsilon, self.axis_name, self.dtype)
-        x = _layer(
+        style = nn.Style(
+            act,
+            self.attention,
+            self.norm_momentum,
+            self.norm_epsilon,
+            self.axis_name,
+            self.dtype,
+        )
+        x = nn.conv_norm(
             images,
             "stem",
             style,
             train=train,
             activation=act,
-            features=_rounded(scale * self.stem_width),
+            features=nn.make_divisible(scale * self.stem_width),
             kernel_size=3,
             stride=2,
         )
         stride, maps = 2, {2: x}
         for stage, rows in enumerate(self.stages):
             for index, row in enumerate(rows):
-                scaled = row._replace(features=_rounded(scale * row.features))
-                x = Block(scaled, style, name=f"stage{stage}_block{index}")(x, train=train)
+                scaled = row._replace(features=nn.make_divisible(scale * row.features))
+                block = Block(scaled, style, name=f"stage{stage}_block{index}")
+                x = nn.remat(self.remat, block)(x, train=train)
                 stride *= row.stride
                 maps[stride] = x
         if self.last_width:
-            width = _rounded(self.last_width * (max(scale, 1) if self.keep_last else scale))
-            x = maps[stride] = _layer(
+            width = nn.make_divisible(
+                self.last_width * (max(scale, 1) if self.keep_last else scale)
+            )
+            x = maps[stride] = nn.conv_norm(
                 x, "last", style, train=train, activation=act, features=width, kernel_size=1
             )
         return Features(maps, jnp.mean(x, axis=(1, 2)))

@@ -11,6 +11,7 @@ Convolutions are He-normal by fan-out and dense layers normal with deviation 0.0
 torchvision; the paper started its deeper networks from trained shallow ones.
 """
 
+import functools
 from typing import Any
 
 import jax.numpy as jnp
@@ -24,6 +25,9 @@ from cnn.nn.family import Features, Source
 
 _PAPER = "Simonyan & Zisserman, Very deep convolutional networks for large-scale image recognition"
 _init = normal(0.01)
+
+Image = Float[Array, "batch height width channels"]
+
 _A, _B, _D, _E = (1, 1, 2, 2, 2), (2, 2, 2, 2, 2), (2, 2, 3, 3, 3), (2, 2, 4, 4, 4)
 
 VARIANTS: dict[str, dict[str, Any]] = {
@@ -60,6 +64,10 @@ class Backbone(linen.Module):
         depths: Convolutions in each stage.
         widths: Channels of each stage.
         batch_norm: Whether each convolution is followed by batch norm.
+        activation: As in `nn.activation`.
+        pool: At the end of each stage, as in `nn.Pool`: `max` as in the paper, `avg` or
+            `stochastic`.
+        remat: Of each stage, as in `nn.remat`.
         axis_name: Of batch norm.
         dtype: Of the computation.
     """
@@ -67,31 +75,38 @@ class Backbone(linen.Module):
     depths: tuple[int, ...]
     widths: tuple[int, ...] = (64, 128, 256, 512, 512)
     batch_norm: bool = False
+    activation: str = "relu"
+    pool: str = "max"
+    remat: str = "none"
     axis_name: str | None = None
     dtype: DTypeLike = "float32"
 
     @linen.compact
-    def __call__(
-        self, images: Float[Array, "batch height width channels"], *, train: bool = False
-    ) -> Features:
+    def __call__(self, images: Image, *, train: bool = False) -> Features:
         """The features; the map at the largest stride is the last pooling's."""
         x, maps = images, {}
         for stage, depth, width in nn.stages(self.depths, self.widths):
-            for index in range(depth):
-                stem = stage == index == 0
-                conv = "stem_conv" if stem else f"stage{stage}_conv{index}"
-                x = nn.Conv(width, 3, use_bias=True, dtype=self.dtype, name=conv)(x)
-                if self.batch_norm:
-                    x = nn.BatchNorm(
-                        axis_name=self.axis_name,
-                        dtype=self.dtype,
-                        name="stem_norm" if stem else f"stage{stage}_norm{index}",
-                    )(x, train=train)
-                x = linen.relu(x)
-            maps[2**stage] = x
-            x = ops.max_pool(x, 2)
+            layers = functools.partial(Backbone._stage, stage=stage, depth=depth, width=width)
+            maps[2**stage], x = nn.remat(self.remat, self, layers)(x, train=train)
         maps[2 ** len(self.depths)] = x
         return Features(maps, jnp.mean(x, axis=(1, 2)))
+
+    def _stage(
+        self, x: Image, *, train: bool, stage: int, depth: int, width: int
+    ) -> tuple[Float[Array, "batch height width features"], Float[Array, "batch _ _ features"]]:
+        """The map before the pooling and the one after it."""
+        for index in range(depth):
+            stem = stage == index == 0
+            conv = "stem_conv" if stem else f"stage{stage}_conv{index}"
+            x = nn.Conv(width, 3, use_bias=True, dtype=self.dtype, name=conv)(x)
+            if self.batch_norm:
+                x = nn.BatchNorm(
+                    axis_name=self.axis_name,
+                    dtype=self.dtype,
+                    name="stem_norm" if stem else f"stage{stage}_norm{index}",
+                )(x, train=train)
+            x = nn.activation(self.activation)(x)
+        return x, nn.Pool(self.pool, 2, name=f"stage{stage}_pool")(x, train=train)
 
 
 class Head(linen.Module):
@@ -104,6 +119,7 @@ class Head(linen.Module):
         num_classes: How many logits.
         pool_size: Height and width of the averaged map.
         hidden_sizes: Units of the hidden layers.
+        activation: As in `nn.activation`.
         dropout_rate: After each hidden layer.
         dtype: Of the computation; logits are float32 or wider.
     """
@@ -111,6 +127,7 @@ class Head(linen.Module):
     num_classes: int
     pool_size: int = 7
     hidden_sizes: tuple[int, ...] = (4096, 4096)
+    activation: str = "relu"
     dropout_rate: float = 0.5
     dtype: DTypeLike = "float32"
 
@@ -119,7 +136,7 @@ class Head(linen.Module):
         """The logits."""
         x = ops.adaptive_avg_pool(features.maps[max(features.maps)], self.pool_size)
         for index, size in enumerate(self.hidden_sizes):
-            x = linen.relu(self._dense(size, f"hidden{index}", x))
+            x = nn.activation(self.activation)(self._dense(size, f"hidden{index}", x))
             x = linen.Dropout(self.dropout_rate)(x, deterministic=not train)
         x = self._dense(self.num_classes, "logits", x)
         return x.astype(jnp.promote_types(self.dtype, jnp.float32))

@@ -1,39 +1,54 @@
 """Vision transformer.
 
 Dosovitskiy et al. 2021, "An image is worth 16x16 words": section 3.1 and table 1. Ti and S are
-Touvron et al. 2021, "Training data-efficient image transformers" (DeiT), table 1.
+Touvron et al. 2021, "Training data-efficient image transformers" (DeiT), table 1, `distilled` its
+section 4: a second token and classifier for a teacher's labels. `deit3` is Touvron et al. 2022,
+"DeiT III", section 3: LayerScale (Touvron et al. 2021, "Going deeper with image transformers",
+section 2), and positions for the patches only.
 
 Differs from the paper: the head is one dense layer also in pre-training, as in DeiT and
 torchvision; `representation_size` puts the paper's tanh layer before it. `pool="gap"` has no class
-token and averages the patches after the last norm, as in big_vision.
+token and averages the patches after the last norm, as in big_vision. DeiT III has the same drop
+path rate in all blocks, here it rises as in DeiT. `position="sincos2d"` has big_vision's wave
+lengths, the last of which is 10000 patches; MoCo v3's and MAE's fall one step short of it.
 
 Weights are normal with deviation 0.02 and biases 0, as in DeiT's code, which names the distribution
 truncated but cuts at a hundred deviations. The patch embedding keeps the variance of its input, as
 in torchvision.
 """
 
+import functools
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 from flax import linen
-from jax.nn.initializers import lecun_normal, normal, zeros
+from jax.nn.initializers import constant, lecun_normal, normal, zeros
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
-from cnn import nn
+from cnn import nn, ops
 from cnn.errors import UserError
 from cnn.nn.family import Features, Source
 
 _VIT = "Dosovitskiy et al., An image is worth 16x16 words"
 _DEIT = "Touvron et al., Training data-efficient image transformers"
+_DEIT3 = "Touvron et al., DeiT III: Revenge of the ViT"
 _init = normal(0.02)
+
+TOKENS = {"token": ("class_token",), "distilled": ("class_token", "distillation_token"), "gap": ()}
+"""The tokens before the patches, by `pool`."""
 
 Tokens = Float[Array, "batch tokens width"]
 
 
 def _row(patch_size: int, width: int, depth: int, num_heads: int) -> dict[str, Any]:
     return {"patch_size": patch_size, "width": width, "depth": depth, "num_heads": num_heads}
+
+
+def _deit3(patch_size: int, width: int, depth: int, num_heads: int) -> dict[str, Any]:
+    row = _row(patch_size, width, depth, num_heads)
+    return {**row, "position": "learned_patches", "layer_scale": 1e-4}
 
 
 VARIANTS: dict[str, dict[str, Any]] = {
@@ -44,8 +59,17 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "vit_b_32": _row(32, 768, 12, 12),
     "vit_l_16": _row(16, 1024, 24, 16),
     "vit_l_32": _row(32, 1024, 24, 16),
+    "vit_l_14": _row(14, 1024, 24, 16),
     "vit_h_14": _row(14, 1280, 32, 16),
+    "deit_ti_16_distilled": {**_row(16, 192, 12, 3), "pool": "distilled"},
+    "deit_s_16_distilled": {**_row(16, 384, 12, 6), "pool": "distilled"},
+    "deit_b_16_distilled": {**_row(16, 768, 12, 12), "pool": "distilled"},
+    "deit3_s_16": _deit3(16, 384, 12, 6),
+    "deit3_b_16": _deit3(16, 768, 12, 12),
+    "deit3_l_16": _deit3(16, 1024, 24, 16),
+    "deit3_h_14": _deit3(14, 1280, 32, 16),
     "vit_test": _row(8, 32, 2, 2),
+    "deit_test": {**_deit3(8, 32, 2, 2), "pool": "distilled"},
 }
 
 
@@ -53,8 +77,10 @@ def source(name: str) -> Source:
     """The paper of a variant."""
     if name.endswith("_test"):
         return Source(_VIT, 2020, image_size=32, num_classes=10)
-    small = name.startswith(("vit_ti", "vit_s"))
-    return Source(_DEIT, 2020) if small else Source(_VIT, 2020)
+    if name.startswith("deit3"):
+        return Source(_DEIT3, 2022)
+    deit = name.startswith(("vit_ti", "vit_s", "deit"))
+    return Source(_DEIT, 2020) if deit else Source(_VIT, 2020)
 
 
 class Attention(linen.Module):
@@ -95,6 +121,8 @@ class Block(linen.Module):
     Attributes:
         num_heads: Of the attention.
         mlp_ratio: Units of the hidden layer by the width.
+        activation: Of the hidden layer.
+        layer_scale: What each channel of a branch is multiplied by at the start; 0 is none.
         dropout_rate: Of both branches and the hidden layer.
         attention_dropout_rate: Of the attention weights.
         drop_path_rate: Probability that an example goes without a branch.
@@ -103,6 +131,8 @@ class Block(linen.Module):
 
     num_heads: int
     mlp_ratio: int
+    activation: str
+    layer_scale: float
     dropout_rate: float
     attention_dropout_rate: float
     drop_path_rate: float
@@ -118,15 +148,22 @@ class Block(linen.Module):
         def dropout(y: Tokens) -> Tokens:
             return linen.Dropout(self.dropout_rate)(y, deterministic=not train)
 
+        def branch(y: Tokens, name: str) -> Tokens:
+            y = dropout(y)
+            if self.layer_scale:
+                init = constant(self.layer_scale)
+                scale = self.param(f"{name}_scale", init, y.shape[-1:], jnp.float32)
+                y = y * scale.astype(self.dtype).reshape(1, 1, -1)
+            return nn.DropPath(self.drop_path_rate)(y, train=train)
+
         y = nn.LayerNorm(dtype=self.dtype, name="attention_norm")(x)
         attention = Attention(
             self.num_heads, self.attention_dropout_rate, self.dtype, name="attention"
         )
-        x = x + nn.DropPath(self.drop_path_rate)(dropout(attention(y, train=train)), train=train)
+        x = x + branch(attention(y, train=train), "attention")
         y = nn.LayerNorm(dtype=self.dtype, name="mlp_norm")(x)
-        y = nn.activation("gelu")(dense(self.mlp_ratio * x.shape[-1], "expand")(y))
-        y = dropout(dense(x.shape[-1], "project")(dropout(y)))
-        return x + nn.DropPath(self.drop_path_rate)(y, train=train)
+        y = nn.activation(self.activation)(dense(self.mlp_ratio * x.shape[-1], "expand")(y))
+        return x + branch(dense(x.shape[-1], "project")(dropout(y)), "mlp")
 
 
 class Backbone(linen.Module):
@@ -138,10 +175,20 @@ class Backbone(linen.Module):
         depth: How many blocks.
         num_heads: Of the attention; divides `width`.
         mlp_ratio: Units of a block's hidden layer by the width.
-        pool: `token`: the class token is the pooled vector; `gap`: the mean of the patches is.
+        pool: `token`: the class token is the pooled vector; `gap`: there is none, and the mean of
+            the patches is; `distilled`: the class token is, and a distillation token is the one
+            auxiliary map, of 1x1.
+        position: `learned`: an embedding of all tokens; `learned_patches`: of the patches only;
+            `sincos2d`: of the patches, without parameters, see `ops.sincos2d_positions`.
+        position_grid: Rows and columns that a learned embedding is for. Images with other patches
+            get it resampled, see `ops.resample_positions`. None: those of the images that the
+            parameters are made with, and no others.
+        layer_scale: What each branch is multiplied by at the start; 0 is none.
+        activation: Of the hidden layers, as in `nn.activation`.
         dropout_rate: Of the tokens, branches and hidden layers.
         attention_dropout_rate: Of the attention weights.
         drop_path_rate: Of the last block's branches; rises linearly from 0 at the first.
+        remat: Of each block, as in `nn.remat`.
         dtype: Of the computation.
     """
 
@@ -151,9 +198,14 @@ class Backbone(linen.Module):
     num_heads: int
     mlp_ratio: int = 4
     pool: str = "token"
+    position: str = "learned"
+    position_grid: tuple[int, ...] | None = None
+    layer_scale: float = 0.0
+    activation: str = "gelu"
     dropout_rate: float = 0.0
     attention_dropout_rate: float = 0.0
     drop_path_rate: float = 0.0
+    remat: str = "none"
     dtype: DTypeLike = "float32"
 
     @linen.compact
@@ -161,30 +213,30 @@ class Backbone(linen.Module):
         self, images: Float[Array, "batch height width channels"], *, train: bool = False
     ) -> Features:
         """The features, after the last norm."""
-        has_token = nn.choose("pool", self.pool, {"token": True, "gap": False})
+        prefix = nn.choose("pool", self.pool, TOKENS)
         if self.width % self.num_heads:
             raise UserError(f"num_heads is {self.num_heads}, which does not divide {self.width}")
         patches = self._patches(images)
-        x = patches.reshape(patches.shape[0], -1, self.width)
-        if has_token:
-            token = self.param("class_token", zeros, (1, 1, self.width), jnp.float32)
-            token = jnp.broadcast_to(token.astype(self.dtype), (x.shape[0], 1, self.width))
-            x = jnp.concatenate([token, x], axis=1)
-        x = x + self._positions(x.shape[1])
+        x = self._positioned(patches, prefix)
         x = linen.Dropout(self.dropout_rate)(x, deterministic=not train)
         for index, rate in enumerate(nn.rising_rates(self.drop_path_rate, self.depth)):
-            x = Block(
+            block = Block(
                 num_heads=self.num_heads,
                 mlp_ratio=self.mlp_ratio,
+                activation=self.activation,
+                layer_scale=self.layer_scale,
                 dropout_rate=self.dropout_rate,
                 attention_dropout_rate=self.attention_dropout_rate,
                 drop_path_rate=rate,
                 dtype=self.dtype,
                 name=f"block{index}",
-            )(x, train=train)
+            )
+            x = nn.remat(self.remat, block)(x, train=train)
         x = nn.LayerNorm(dtype=self.dtype, name="norm")(x)
-        pooled, rest = (x[:, 0], x[:, 1:]) if has_token else (jnp.mean(x, axis=1), x)
-        return Features({self.patch_size: rest.reshape(patches.shape)}, pooled)
+        rest = x[:, len(prefix) :]
+        pooled = x[:, 0] if prefix else jnp.mean(rest, axis=1)
+        others = tuple(x[:, i].reshape(-1, 1, 1, self.width) for i in range(1, len(prefix)))
+        return Features({self.patch_size: rest.reshape(patches.shape)}, pooled, others)
 
     def _patches(
         self, images: Float[Array, "batch height width channels"]
@@ -206,24 +258,69 @@ class Backbone(linen.Module):
             name="stem_conv",
         )(images)
 
-    def _positions(self, tokens: int) -> Float[Array, "1 tokens width"]:
-        shape = (1, tokens, self.width)
+    def _positioned(
+        self, patches: Float[Array, "batch rows columns width"], prefix: tuple[str, ...]
+    ) -> Tokens:
+        """The tokens of that name and the patches, those with their positions that have one."""
+        batch, rows, columns, width = patches.shape
+        grid = rows, columns
+        tokens = [jnp.broadcast_to(self._token(name), (batch, 1, width)) for name in prefix]
+        x = patches.reshape(batch, -1, width)
+        makers = {
+            "learned": functools.partial(self._embedding, grid, len(prefix)),
+            "learned_patches": functools.partial(self._embedding, grid, 0),
+            "sincos2d": functools.partial(ops.sincos2d_positions, grid, width),
+        }
+        positions = nn.choose("position", self.position, makers)().astype(self.dtype)
+        if self.position == "learned":
+            return jnp.concatenate([*tokens, x], axis=1) + positions
+        return jnp.concatenate([*tokens, x + positions], axis=1)
+
+    def _token(self, name: str) -> Float[Array, "1 1 width"]:
+        init = zeros if name == "class_token" else _init
+        return self.param(name, init, (1, 1, self.width), jnp.float32).astype(self.dtype)
+
+    def _embedding(self, grid: ops.Grid, num_prefix: int) -> Float[Array, "1 tokens width"]:
+        old = self._grid(grid)
+        shape = (1, num_prefix + old[0] * old[1], self.width)
         if self.has_variable("params", "position_embedding"):
             known = self.get_variable("params", "position_embedding").shape
-            if known != shape:
+            if known != shape and self.position_grid is None:
                 raise UserError(
                     f"the position embedding is for {known[1]} tokens and these images have"
-                    f" {tokens}; use images of the size it was made for"
+                    f" {shape[1]}; use images of the size it was made for, or override"
+                    " position_grid with its rows and columns to have it resampled"
                 )
-        return self.param("position_embedding", _init, shape, jnp.float32).astype(self.dtype)
+            if known != shape:
+                raise UserError(
+                    f"the position embedding is for {known[1]} tokens and position_grid {old} makes"
+                    f" {shape[1]}; give the rows and columns that it was made for"
+                )
+        embedding = self.param("position_embedding", _init, shape, jnp.float32)
+        return ops.resample_positions(embedding, old, grid, num_prefix=num_prefix)
+
+    def _grid(self, grid: ops.Grid) -> ops.Grid:
+        """What a learned embedding is for, where the images have `grid`."""
+        match self.position_grid:
+            case None:
+                return grid
+            case (rows, columns) if rows > 0 and columns > 0:
+                return rows, columns
+        raise UserError(
+            f"position_grid is {self.position_grid}: it is the rows and columns of patches"
+        )
 
 
 class Head(linen.Module):
-    """A dense layer on the pooled features.
+    """A dense layer on the pooled features; with a distillation token, the mean of it and another.
+
+    The logits of the two are sown as `class` and `distillation` of the collection
+    `distillation`, for training with a teacher, which has a loss for each; training without one
+    and evaluation have the mean, as in DeiT's code.
 
     Attributes:
         num_classes: How many logits.
-        representation_size: Units of a tanh layer before it; 0 is none.
+        representation_size: Units of a tanh layer on the pooled features; 0 is none.
         dtype: Of the computation; logits are float32 or wider.
     """
 
@@ -235,11 +332,21 @@ class Head(linen.Module):
     def __call__(self, features: Features, *, train: bool = False) -> Float[Array, "batch classes"]:
         """The logits; `train` changes nothing here."""
         del train
+
+        def dense(features: int, name: str) -> linen.Dense:
+            return linen.Dense(features, kernel_init=_init, dtype=self.dtype, name=name)
+
+        wide = jnp.promote_types(self.dtype, jnp.float32)
         x = features.pooled
         if self.representation_size:
-            hidden = linen.Dense(
-                self.representation_size, kernel_init=_init, dtype=self.dtype, name="hidden"
-            )
-            x = linen.tanh(hidden(x))
-        x = linen.Dense(self.num_classes, kernel_init=_init, dtype=self.dtype, name="logits")(x)
-        return x.astype(jnp.promote_types(self.dtype, jnp.float32))
+            x = linen.tanh(dense(self.representation_size, "hidden")(x))
+        logits = dense(self.num_classes, "logits")(x).astype(wide)
+        if not features.auxiliary:
+            return logits
+        (token,) = features.auxiliary
+        others = dense(self.num_classes, "distillation_logits")(token[:, 0, 0]).astype(wide)
+        # What is sown while the variables are made would be one of them.
+        if not self.is_initializing():
+            self.sow("distillation", "class", logits)
+            self.sow("distillation", "distillation", others)
+        return (logits + others) / 2

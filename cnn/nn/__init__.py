@@ -4,12 +4,18 @@ Dense layers and dropout are linen's own.
 """
 
 from cnn.nn.activation import activation
+from cnn.nn.attention import attention
 from cnn.nn.batch_norm import BatchNorm
+from cnn.nn.cbam import ConvolutionalBlockAttention
 from cnn.nn.conv import Conv
+from cnn.nn.conv_norm import Style, conv_norm
+from cnn.nn.divisible import make_divisible
 from cnn.nn.drop_path import DropPath, rising_rates
+from cnn.nn.eca import EfficientChannelAttention
 from cnn.nn.family import Features, Source, choose, stages
 from cnn.nn.layer_norm import LayerNorm
 from cnn.nn.linear_head import LinearHead
+from cnn.nn.pool import Pool
 from cnn.nn.record import Call, record
 from cnn.nn.remat import remat
 from cnn.nn.squeeze_excitation import SqueezeExcitation
@@ -18,14 +24,21 @@ __all__ = [
     "BatchNorm",
     "Call",
     "Conv",
+    "ConvolutionalBlockAttention",
     "DropPath",
+    "EfficientChannelAttention",
     "Features",
     "LayerNorm",
     "LinearHead",
+    "Pool",
     "Source",
     "SqueezeExcitation",
+    "Style",
     "activation",
+    "attention",
     "choose",
+    "conv_norm",
+    "make_divisible",
     "record",
     "remat",
     "rising_rates",

@@ -18,6 +18,7 @@ _ACTIVATIONS: dict[str, Activation] = {
     "leaky_relu": jax.nn.leaky_relu,
     "relu": jax.nn.relu,
     "relu6": jax.nn.relu6,
+    "scaled_tanh": lambda x: 1.7159 * linen.tanh(2 / 3 * x),
     "sigmoid": jax.nn.sigmoid,
     "silu": jax.nn.silu,
     "tanh": linen.tanh,
@@ -26,6 +27,9 @@ _ACTIVATIONS: dict[str, Activation] = {
 
 def activation(name: str) -> Activation:
     """The activation of that name; `gelu` is the exact one, `leaky_relu` has slope 0.01.
+
+    `scaled_tanh` is 1.7159 tanh(2 x / 3), which is 1 at 1 and -1 at -1: LeCun et al. 1998,
+    "Gradient-based learning applied to document recognition", appendix A.
 
     Raises:
         UserError: If there is none of that name.

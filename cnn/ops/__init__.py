@@ -1,4 +1,4 @@
-"""Convolution, pooling and local normalisation: one function each, the same on every backend.
+"""Convolution, pooling, local normalisation, positions: one function each, for every backend.
 
 All families call these and none calls `lax` for them, so that a faster formulation for some shape
 or backend is one change here. Images are NHWC, kernels HWIO.
@@ -6,11 +6,16 @@ or backend is one change here. Images are NHWC, kernels HWIO.
 
 from cnn.ops.adaptive_pooling import adaptive_avg_pool
 from cnn.ops.convolution import conv
+from cnn.ops.formulation import stock
+from cnn.ops.half_range import to_half_range
 from cnn.ops.local_response import local_response_norm
 from cnn.ops.pooling import avg_pool, max_pool
-from cnn.ops.window import Padding, Pair
+from cnn.ops.position import Grid, resample_positions, sincos2d_positions
+from cnn.ops.stochastic_pooling import probability_weighted_pool, stochastic_pool
+from cnn.ops.window import Padding, Pair, same_padding
 
 __all__ = [
+    "Grid",
     "Padding",
     "Pair",
     "adaptive_avg_pool",
@@ -18,4 +23,11 @@ __all__ = [
     "conv",
     "local_response_norm",
     "max_pool",
+    "probability_weighted_pool",
+    "resample_positions",
+    "same_padding",
+    "sincos2d_positions",
+    "stochastic_pool",
+    "stock",
+    "to_half_range",
 ]

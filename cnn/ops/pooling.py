@@ -15,6 +15,7 @@ def max_pool(
     stride: Pair | None = None,
     padding: Padding = 0,
     dilation: Pair = 1,
+    ceil_mode: bool = False,
 ) -> Float[Array, "batch new_height new_width channels"]:
     """The largest value of each window; padding never wins.
 
@@ -24,12 +25,16 @@ def max_pool(
         stride: Pixels between neighbouring windows; None is the window's size.
         padding: Pixels of minus infinity added outside.
         dilation: Pixels between neighbouring taps of the window.
+        ceil_mode: Whether a window counts that begins inside and ends outside, at the bottom or
+            right; as in Caffe, whose networks expect it, and torch.
 
     Raises:
         UserError: If the window does not fit into the padded image.
     """
-    check_fits(x.shape[1:3], pair(window), padding=padding, dilation=dilation)
     height, width = pair(stride if stride is not None else window)
+    if ceil_mode:
+        padding = _ceil_sides(x.shape[1:3], window, (height, width), padding, dilation)
+    check_fits(x.shape[1:3], pair(window), padding=padding, dilation=dilation)
     return lax.reduce_window(
         x,
         np.array(-np.inf, x.dtype),
@@ -80,3 +85,23 @@ def avg_pool(
         return (total / (rows * columns)).astype(x.dtype)
     count = sums(jnp.ones((1, *x.shape[1:3], 1), total.dtype))
     return (total / count).astype(x.dtype)
+
+
+def _ceil_sides(
+    image: tuple[int, ...], window: Pair, stride: Pair, padding: Padding, dilation: Pair
+) -> tuple[tuple[int, int], tuple[int, int]]:
+    """The padding with what the last window of a row or column needs to end inside."""
+
+    def grown(
+        size: int, taps: int, step: int, around: tuple[int, int], spread: int
+    ) -> tuple[int, int]:
+        before, after = around
+        rest = before + size + after - (taps - 1) * spread - 1
+        windows = -(-rest // step)
+        # One that begins in the padding after the image sees nothing of it.
+        windows -= windows * step >= before + size
+        return before, after + max(windows * step - rest, 0)
+
+    ranges = zip(image, pair(window), pair(stride), sides(padding), pair(dilation), strict=True)
+    vertical, horizontal = (grown(*axis) for axis in ranges)
+    return vertical, horizontal

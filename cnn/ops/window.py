@@ -1,5 +1,7 @@
 """How a window slides over an image: what a stride, a dilation and a padding may be written as."""
 
+from jax import lax
+
 from cnn.errors import UserError
 
 Pair = int | tuple[int, int]
@@ -8,7 +10,7 @@ Pair = int | tuple[int, int]
 Padding = int | tuple[int, int] | tuple[tuple[int, int], tuple[int, int]]
 """Pixels added outside: on every side; (above and below, left and right); or
 ((above, below), (left, right)). There is no "SAME": at stride 2 it pads the bottom and right only,
-which is not what published weights expect."""
+which is not what most published weights expect; `same_padding` is for those that do."""
 
 
 def pair(value: Pair) -> tuple[int, int]:
@@ -22,6 +24,20 @@ def sides(padding: Padding) -> tuple[tuple[int, int], tuple[int, int]]:
     above, below = pair(vertical)
     left, right = pair(horizontal)
     return (above, below), (left, right)
+
+
+def same_padding(
+    image: tuple[int, ...], window: Pair, stride: Pair
+) -> tuple[tuple[int, int], tuple[int, int]]:
+    """What TensorFlow's "SAME" adds: ceil(length / stride) outputs, the odd pixel after.
+
+    Args:
+        image: Height and width.
+        window: Height and width of the window.
+        stride: Pixels between neighbouring windows.
+    """
+    above_below, left_right = lax.padtype_to_pads(image, pair(window), pair(stride), "SAME")
+    return above_below, left_right
 
 
 def check_fits(

@@ -35,7 +35,20 @@ __all__ = [
     "write",
 ]
 
-_FAMILIES = ("alexnet", "vgg", "resnet", "densenet", "mobilenet", "convnext", "vit", "mixer")
+_FAMILIES = (
+    "alexnet",
+    "vgg",
+    "googlenet",
+    "inception",
+    "resnet",
+    "resnet_v2",
+    "densenet",
+    "mobilenet",
+    "efficientnet",
+    "convnext",
+    "vit",
+    "mixer",
+)
 
 Shape = tuple[int, ...]
 
@@ -50,7 +63,8 @@ def from_torch(
 ) -> dict[str, Any]:
     """The variables of a classifier from a state dict; the library is recognised by the names.
 
-    The numbers of classes, channels and (ViT) tokens are those of the state dict. Dtypes are kept.
+    The numbers of classes, channels and (ViT) tokens are those of the state dict, and so is whether
+    there are auxiliary classifiers. Dtypes are kept.
 
     Args:
         name: In the registry.
@@ -218,17 +232,18 @@ def _shapes(
 ) -> dict[Path, Shape]:
     """The shape of every array of the network, in the order of the forward pass.
 
-    What a network of that name leaves open (classes, channels, image size) comes from `shape_of`,
-    the shapes at hand; None where there is none.
+    What a network of that name leaves open (classes, channels, image size, auxiliary classifiers)
+    comes from `shape_of`, the shapes at hand; None where there is none.
     """
     source = models.source(name)
     stem = shape_of(("params", "backbone", "stem_conv", "kernel"))
     logits = shape_of(("params", "head", "logits", "kernel"))
     channels = stem[2] if stem and len(stem) == 4 else source.channels
     num_classes = logits[-1] if logits and len(logits) > 1 else source.num_classes
-    model = models.classifier(name, **{"num_classes": num_classes, **overrides})
-    size = image_size or (source.image_size, source.image_size)
     family = _family(name) if models.family_of(name) in _FAMILIES else None
+    told = family.fields(shape_of) if family is not None and hasattr(family, "fields") else {}
+    model = models.classifier(name, **{"num_classes": num_classes, **told, **overrides})
+    size = image_size or (source.image_size, source.image_size)
     if family is not None and hasattr(family, "image_size"):
         size = family.image_size(model.backbone, shape_of) or size
     shapes: dict[Path, Shape] = {}

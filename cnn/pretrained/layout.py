@@ -43,11 +43,13 @@ class Target(NamedTuple):
         trailing: Axes of size 1 that torch has at the end and we do not.
         flat: Whether torch has one axis where the kernel of ours has height, width and channels:
             that of a dense layer on a map. torch flattens channels first.
+        leading: Axes of size 1 that torch has at the front and we do not.
     """
 
     name: str
     trailing: int = 0
     flat: bool = False
+    leading: int = 0
 
 
 Layout = Callable[[Path], Target]
@@ -60,6 +62,7 @@ class Part(NamedTuple):
     name: str
     trailing: int
     flat: bool
+    leading: int
     paths: tuple[Path, ...]
 
 
@@ -68,26 +71,32 @@ def layout_of(
     *,
     trailing: Mapping[str, int] | None = None,
     flat: Collection[str] = (),
+    leading: Mapping[str, int] | None = None,
 ) -> Layout:
     """The layout that a table of names makes.
 
     Args:
         names: By layer, its path with "/" between keys and without the numbers in them: the
             beginning of the name in torch, up to the name of the array (`weight`, `bias`, ...);
-            or a function of the numbers that gives it. An array without a layer stands by its own
-            path and whole name.
+            or a function of the numbers that gives it. An array that is not called as torch's
+            layers call theirs stands by its own path and whole name. The layout raises `UserError`
+            for a layer that is not here.
         trailing: By array, its path as above: axes of size 1 that torch has at the end.
         flat: Kernels, by path as above, that torch has flattened where they are on maps.
+        leading: As `trailing`, for the front.
     """
 
     def layout(path: Path) -> Target:
-        layer, leaf = "/".join(path[:-1]), _LEAVES.get(path[-1], "")
-        whole = layer if leaf else "/".join(path)
-        name = names[_DIGITS.sub("", whole)]
+        array, layer = (_DIGITS.sub("", "/".join(keys)) for keys in (path, path[:-1]))
+        known = names.get(array), ""
+        name, leaf = known if array in names else (names.get(layer), _LEAVES.get(path[-1], ""))
+        if name is None:
+            whole = "/".join(path)
+            raise UserError(f"torch has no counterpart of {whole!r}: undo the override behind it")
         if not isinstance(name, str):
-            name = name(*map(int, _DIGITS.findall(whole)))
-        array = _DIGITS.sub("", "/".join(path))
-        return Target(name + leaf, (trailing or {}).get(array, 0), array in flat)
+            name = name(*map(int, _DIGITS.findall("/".join(path))))
+        before, after = ((axes or {}).get(array, 0) for axes in (leading, trailing))
+        return Target(name + leaf, after, array in flat, before)
 
     return layout
 
@@ -223,13 +232,13 @@ def _in_torch(part: Part, shape: tuple[int, ...]) -> tuple[int, ...]:
     """The tensor's shape in torch, from that of the transposed and joined arrays."""
     if part.flat and len(shape) > 1:
         shape = (shape[0], math.prod(shape[1:]))
-    return (*shape, *(1,) * part.trailing)
+    return (*(1,) * part.leading, *shape, *(1,) * part.trailing)
 
 
 def _order(path: Path, rank: int) -> tuple[int, ...]:
-    """Our axes in torch's order: HWIO -> OIHW, (in, out) -> (out, in)."""
+    """Our axes in torch's order: HWIO -> OIHW, LIO -> OIL, (in, out) -> (out, in)."""
     if path[-1] == "kernel":
-        return (3, 2, 0, 1) if rank == 4 else (1, 0)
+        return (rank - 1, rank - 2, *range(rank - 2))
     return tuple(range(rank))
 
 

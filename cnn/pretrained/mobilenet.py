@@ -14,7 +14,7 @@ _TRAILING = {
 
 
 def layouts(name: str, **overrides: Any) -> dict[str, Layout]:
-    """The names of the network's arrays, by library."""
+    """The names of the network's arrays, by library; torchvision has v3 with its attention only."""
     stages = {**VARIANTS[name], **overrides}["stages"]
     if name == "mobilenet_v1":
         return {"timm": _timm(stages, "", "")}
@@ -22,6 +22,8 @@ def layouts(name: str, **overrides: Any) -> dict[str, Layout]:
         return {"torchvision": _torchvision_v2(stages), "timm": _timm(stages, "conv_head.", "bn2.")}
     last = f"blocks.{len(stages)}.0."
     timm = _timm(stages, f"{last}conv.", f"{last}bn1.")
+    if overrides.get("attention", "se") != "se":
+        return {"timm": timm}
     return {"torchvision": _torchvision_v3(stages), "timm": timm}
 
 

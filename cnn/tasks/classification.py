@@ -21,6 +21,7 @@ def make(
     *,
     label_smoothing: float,
     top_k: int,
+    auxiliary_weight: float,
     accumulate_steps: int,
 ) -> Task[TrainState]:
     """Cross-entropy classification.
@@ -29,21 +30,24 @@ def make(
     `predict` reads only the images and gives `logits` and `probabilities` [batch, classes]. Where
     the weight is 0, image and label may be anything; only batch norm sees that there was something.
 
+    The metric `loss` is the cross-entropy of the model's logits, also where auxiliary classifiers
+    are trained with it, so that it can be compared with the evaluation's and with other models'.
+
     Args:
         model: Images to logits, with the keyword `train`.
         tx: The optimizer.
         label_smoothing: Share of the target spread evenly over all classes (Szegedy et al. 2016,
             section 7), in [0, 1). The evaluation's loss is without it.
         top_k: The metric `top{k}_accuracy` is added; 0 means none.
+        auxiliary_weight: What the loss of each auxiliary classifier counts in training, where a
+            model has any: logits that it sows into the collection `auxiliary`. 0.3 in GoogLeNet's
+            paper (Szegedy et al. 2015, section 5); 0 leaves them untrained.
         accumulate_steps: Parts of the batch whose gradients are averaged one after another.
 
     Raises:
-        UserError: For a smoothing outside [0, 1) or a negative `top_k`.
+        UserError: For a smoothing outside [0, 1), a negative `top_k` or `auxiliary_weight`.
     """
-    if not 0.0 <= label_smoothing < 1.0:
-        raise UserError(f"task.label_smoothing must be in [0, 1), got {label_smoothing}")
-    if top_k < 0:
-        raise UserError(f"task.top_k must be at least 0, got {top_k}")
+    _check(label_smoothing=label_smoothing, top_k=top_k, auxiliary_weight=auxiliary_weight)
 
     def measure(
         logits: Float[Array, "batch classes"],
@@ -65,11 +69,16 @@ def make(
         # Padding weighs 0, but 0 times the gradient of a NaN is a NaN.
         real = batch["weight"].reshape(-1, *(1 for _ in batch["image"].shape[1:])) > 0
         images = jnp.where(real, batch["image"], 0)
-        logits, model_state = forward_train(model, params, model_state, images, key)
+        logits, auxiliary, model_state = forward_train(model, params, model_state, images, key)
         targets = jax.nn.one_hot(batch["label"], logits.shape[-1])
-        losses = optax.softmax_cross_entropy(logits, optax.smooth_labels(targets, label_smoothing))
+        targets = optax.smooth_labels(targets, label_smoothing)
+        losses = optax.softmax_cross_entropy(logits, targets)
         metrics = measure(logits, batch["label"], batch["weight"], losses)
-        return metrics["loss"].compute(), (model_state, metrics)
+        loss = metrics["loss"].compute()
+        for others in auxiliary if auxiliary_weight else ():
+            losses = optax.softmax_cross_entropy(others, targets)
+            loss += auxiliary_weight * Mean.of(losses, batch["weight"]).compute()
+        return loss, (model_state, metrics)
 
     def init(key: Key, batch: Batch) -> TrainState:
         variables = model.init({"params": key}, batch["image"][:1], train=False)
@@ -95,14 +104,29 @@ def make(
     return Task(init, step, evaluate, predict)
 
 
+def _check(*, label_smoothing: float, top_k: int, auxiliary_weight: float) -> None:
+    if not 0.0 <= label_smoothing < 1.0:
+        raise UserError(f"task.label_smoothing must be in [0, 1), got {label_smoothing}")
+    if top_k < 0:
+        raise UserError(f"task.top_k must be at least 0, got {top_k}")
+    if not auxiliary_weight >= 0.0:
+        raise UserError(f"task.auxiliary_weight must be at least 0, got {auxiliary_weight}")
+
+
 def forward_train(
     model: nn.Module, params: Params, model_state: ModelState, images: Any, key: Key
-) -> tuple[Float[Array, "batch classes"], ModelState]:
-    """Logits in training mode and the model state after the batch; `key` draws the dropout."""
-    return model.apply(  # type: ignore[return-value]
+) -> tuple[Float[Array, "batch classes"], list[Float[Array, "batch classes"]], ModelState]:
+    """Logits in training mode, those of auxiliary classifiers, and the model state after the batch.
+
+    `key` draws the dropout.
+    """
+    logits, moved = model.apply(
         {"params": params, **model_state},
         images,
         train=True,
-        mutable=list(model_state),
+        mutable=[*model_state, "auxiliary"],
         rngs={"dropout": key},
     )
+    moved = dict(moved)
+    auxiliary = jax.tree.leaves(moved.pop("auxiliary", {}))
+    return logits, auxiliary, moved  # type: ignore[return-value]

@@ -13,12 +13,13 @@ from matplotlib.figure import Figure
 HERE = pathlib.Path(__file__).parent
 LABELS = {
     "lenet5": "LeNet-5",
+    "lenet5_1998": "LeNet-5 of 1998",
     "resnet8_cifar": "ResNet-8",
     "convnext_pico": "ConvNeXt pico",
     "vit_ti_16": "ViT, 6 blocks of 96",
 }
 # Okabe and Ito's palette, which colour-blind readers can tell apart.
-COLOURS = dict(zip(LABELS, ("#0072b2", "#009e73", "#e69f00", "#cc79a7"), strict=True))
+COLOURS = dict(zip(LABELS, ("#0072b2", "#56b4e9", "#009e73", "#e69f00", "#cc79a7"), strict=True))
 
 
 def read(directory: pathlib.Path) -> tuple[dict, list[dict]]:

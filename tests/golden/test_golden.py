@@ -94,4 +94,4 @@ def distance(ours: np.ndarray, golden: np.ndarray) -> float:
 
 
 def test_every_file_is_of_a_known_network():
-    assert len(FILES) == 15
+    assert len(FILES) == 20

@@ -12,7 +12,12 @@ from cnn import models, nn
 
 ROWS = [name for name in models.names() if name.endswith("_test")]
 
-STOCHASTIC = ("dropout_rate", "attention_dropout_rate", "drop_path_rate")
+STOCHASTIC = (
+    "dropout_rate",
+    "attention_dropout_rate",
+    "auxiliary_dropout_rate",
+    "drop_path_rate",
+)
 
 
 def backbone_fields(name: str) -> set[str]:
@@ -67,11 +72,21 @@ def evaluate(model: Any, variables: dict[str, Any], x: jax.Array) -> Any:
     return jax.jit(lambda variables, x: model.apply(variables, x))(variables, x)
 
 
-def train(model: Any, variables: dict[str, Any], x: jax.Array, key: int | None) -> tuple[Any, Any]:
-    """Logits and the moved batch statistics."""
+def train(
+    model: Any,
+    variables: dict[str, Any],
+    x: jax.Array,
+    key: int | None,
+    *,
+    auxiliary: bool = False,
+) -> tuple[Any, Any]:
+    """Logits and the moved batch statistics; with `auxiliary` all classifiers' logits, in a row."""
 
     def run(variables: dict[str, Any], x: jax.Array, key: Any) -> tuple[Any, Any]:
         rngs = {} if key is None else {"dropout": key}
-        return model.apply(variables, x, train=True, mutable=["batch_stats"], rngs=rngs)
+        mutable = ["batch_stats", "auxiliary"] if auxiliary else ["batch_stats"]
+        logits, state = model.apply(variables, x, train=True, mutable=mutable, rngs=rngs)
+        sown = jax.tree.leaves(state.pop("auxiliary", {}))
+        return jnp.concatenate([logits, *sown], axis=-1), state
 
     return jax.jit(run)(variables, x, None if key is None else jax.random.key(key))

@@ -29,7 +29,16 @@ def test_the_second_fourth_and_fifth_convolution_are_in_two_groups():
     assert inputs == {"stem_conv": 3, "conv2": 48, "conv3": 256, "conv4": 192, "conv5": 192}
 
 
-@pytest.mark.parametrize("field", [{"response_norm": False}, {"stem_stride": 2}])
+@pytest.mark.parametrize(
+    "field",
+    [
+        {"response_norm": False},
+        {"stem_stride": 2},
+        {"activation": "leaky_relu"},
+        {"pool": "avg"},
+        {"pool": "stochastic"},
+    ],
+)
 def test_fields_change_the_result(field):
     model, variables = build("alexnet_test")
     other, _ = build("alexnet_test", **field)

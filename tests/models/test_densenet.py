@@ -10,7 +10,7 @@ from cnn import models
 from cnn.errors import UserError
 from cnn.models.densenet import Head, Unit
 from cnn.nn import Features
-from tests.models.rows import build, images
+from tests.models.rows import build, evaluate, images
 
 
 def shapes(**fields):
@@ -33,6 +33,13 @@ def test_bottleneck_and_compression():
     assert params["transition1"]["conv0"]["kernel"].shape == (1, 1, 12, 12)
 
 
+def test_the_activation_is_a_field():
+    model, variables = build("densenet_test")
+    other, _ = build("densenet_test", activation="gelu")
+    x = images("densenet_test")
+    assert not np.allclose(evaluate(model, variables, x), evaluate(other, variables, x), rtol=1e-3)
+
+
 def test_stems():
     maps, params = shapes(stem="imagenet")
     assert {stride: m[:2] for stride, m in maps.items()} == {2: (16, 16), 4: (8, 8), 8: (4, 4)}
@@ -49,14 +56,40 @@ def test_images_that_vanish_between_blocks():
 
 def test_dropout_follows_each_convolution():
     x = jnp.ones((1, 16, 16, 8))
-    unit = Unit((64,), (1,), 0.25, None, "float32")
-    variables = unit.init(jax.random.key(0), x, train=False)
+    unit = Unit((64,), (1,), "relu", 0.25, None, "float32")
+    variables = unit.init(jax.random.key(0), (x,), train=False)
     # Of a constant image the norm leaves its bias alone.
     variables["params"]["norm0"]["bias"] = jnp.ones(8)
     dropped, _ = unit.apply(
-        variables, x, train=True, mutable=["batch_stats"], rngs={"dropout": jax.random.key(0)}
+        variables, (x,), train=True, mutable=["batch_stats"], rngs={"dropout": jax.random.key(0)}
     )
     np.testing.assert_allclose(np.mean(np.asarray(dropped) == 0), 0.25, atol=0.02)
+
+
+@pytest.mark.parametrize("mode", ["block", "dots"])
+def test_what_is_kept_grows_by_the_same_with_each_layer(mode):
+    """And not with all channels before it, as it does where nothing is computed again."""
+
+    def kept(depth, remat):
+        model, variables = build("densenet_test", depths=(depth,), remat=remat)
+        x = images("densenet_test", 1)
+        state = variables["batch_stats"]
+
+        @jax.jit
+        def loss(params):
+            return jnp.sum(model.apply({"params": params, "batch_stats": state}, x, train=False))
+
+        _, backward = jax.vjp(loss, variables["params"])
+        return sum(leaf.size for leaf in jax.tree.leaves(backward) if leaf.ndim == 4)
+
+    def growth(remat):
+        first, second, third = (kept(depth, remat) for depth in (2, 4, 6))
+        # Without the kernels, which grow with the channels that they see.
+        kernels = 2 * 2 * 4 * 4 * 4
+        return (third - second) - (second - first) - kernels
+
+    assert growth("none") > 0
+    assert growth(mode) == 0
 
 
 def test_the_first_convolution_has_no_dropout():

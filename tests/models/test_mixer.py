@@ -11,7 +11,7 @@ from tests.models.rows import build, evaluate, images
 
 def test_a_block_is_its_formula():
     x = np.random.default_rng(0).standard_normal((2, 5, 4)).astype(np.float32)
-    block = Block(token_units=3, channel_units=7, drop_path_rate=0.0, dtype="float32")
+    block = Block(3, 7, "gelu", drop_path_rate=0.0, dtype="float32")
     variables = jax.jit(lambda x: block.init(jax.random.key(0), x, train=False))(x)
     variables = jax.tree.map(lambda leaf: leaf * 1.5 + 0.1, variables)
     params = jax.tree.map(np.asarray, variables["params"])
@@ -44,6 +44,13 @@ def test_images_of_another_size():
     model, variables = build("mixer_test")
     with pytest.raises(UserError, match="for 16 patches and these images have 12"):
         evaluate(model, variables, images("mixer_test")[:, :24])
+
+
+def test_the_activation_is_a_field():
+    model, variables = build("mixer_test")
+    other, _ = build("mixer_test", activation="relu")
+    x = images("mixer_test")
+    assert not np.allclose(evaluate(model, variables, x), evaluate(other, variables, x), rtol=1e-3)
 
 
 @pytest.mark.parametrize("size", [(4, 8), (33, 32), (32, 20)])

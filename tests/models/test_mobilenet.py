@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 
 from cnn import models
-from cnn.models.mobilenet import Block, Head, Row, Style
-from cnn.nn import Features
+from cnn.models.mobilenet import Block, Head, Row
+from cnn.nn import Features, Style
 from tests.models.rows import build, images
 
 X = jax.random.normal(jax.random.key(0), (2, 6, 6, 8))
-STYLE = Style("hard_swish", 0.99, 1e-3, None, "float32")
+STYLE = Style("hard_swish", "se", 0.99, 1e-3, None, "float32")
 
 
 def run(row: Row, x: jax.Array = X) -> tuple[jax.Array, dict]:
@@ -119,3 +119,23 @@ def test_the_hidden_layer_is_a_field_of_the_head():
     assert variables["params"]["head"]["hidden"]["kernel"].shape == (16, 24)
     assert models.classifier("mobilenet_v3_small").head.hidden_size == 1024
     assert models.classifier("mobilenet_v3_large", hidden_size=7).head.hidden_size == 7
+
+
+@pytest.mark.parametrize(
+    ("kind", "layers"),
+    [
+        ("se", {"reduce", "expand"}),
+        ("eca", {"conv"}),
+        ("cbam", {"channel_reduce", "channel_expand", "spatial_conv", "spatial_norm"}),
+    ],
+)
+def test_attention_is_in_the_rows_that_squeeze(kind, layers):
+    _, variables = build("mobilenet_test", attention=kind)
+    blocks = {key: value for key, value in variables["params"]["backbone"].items() if "bl" in key}
+    found = {key: set(value["squeeze"]) for key, value in blocks.items() if "squeeze" in value}
+    assert found == {"stage0_block0": layers, "stage1_block1": layers}
+
+
+def test_without_attention_nothing_is_squeezed():
+    _, variables = build("mobilenet_test", attention="none")
+    assert "squeeze" not in str(jax.tree.map(jnp.shape, variables))

@@ -54,6 +54,16 @@ def test_half_of_the_hidden_units_is_dropped_by_default():
     assert still("vgg16") == {"dropout_rate": 0.0}
 
 
+@pytest.mark.parametrize(
+    "field", [{"activation": "sigmoid"}, {"pool": "avg"}, {"pool": "stochastic"}]
+)
+def test_fields_change_the_result(field):
+    model, variables = build("vgg_test")
+    other, _ = build("vgg_test", **field)
+    x = images("vgg_test")
+    assert not np.allclose(evaluate(model, variables, x), evaluate(other, variables, x), rtol=1e-3)
+
+
 def test_initialisation():
     head = Head(num_classes=2000, pool_size=1, hidden_sizes=())
     x = jnp.ones((1, 1, 1, 10))

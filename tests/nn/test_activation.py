@@ -16,6 +16,7 @@ EXPECTED = {
     "leaky_relu": np.where(X > 0, X, 0.01 * X),
     "relu": np.maximum(X, 0),
     "relu6": np.clip(X, 0, 6),
+    "scaled_tanh": 1.7159 * np.tanh(2 / 3 * X),
     "sigmoid": SIGMOID,
     "silu": X * SIGMOID,
     "tanh": np.tanh(X),

@@ -42,3 +42,11 @@ def test_bfloat16_is_kept():
     )
     assert y.dtype == jnp.bfloat16
     assert {leaf.dtype for leaf in jax.tree.leaves(variables)} == {np.dtype("float32")}
+
+
+@pytest.mark.parametrize(("channels", "units"), [(16, 8), (64, 8), (256, 16), (320, 24)])
+def test_without_a_number_a_sixteenth_of_the_channels_is_between_the_layers(channels, units):
+    shapes = jax.eval_shape(
+        nn.SqueezeExcitation().init, jax.random.key(0), jnp.ones((1, 2, 2, channels))
+    )
+    assert shapes["params"]["reduce"]["kernel"].shape == (channels, units)

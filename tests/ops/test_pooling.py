@@ -40,6 +40,37 @@ def test_max_pool_is_its_definition(window, stride, padding, dilation):
 
 
 @pytest.mark.parametrize(
+    ("size", "window", "stride", "padding", "expected"),
+    [
+        # Sizes by torch's documentation: ceil((size + 2 padding - window) / stride) + 1, and one
+        # fewer where the last window would begin outside the image.
+        (8, 3, 2, 0, 4),
+        (7, 3, 2, 0, 3),
+        (2, 3, 2, 0, 1),
+        (7, 2, 2, 0, 4),
+        (7, 3, 2, 1, 4),
+        (8, 3, 2, 1, 5),
+        (6, 2, 3, 1, 3),
+        (7, 2, 4, 1, 2),
+        (7, 3, 1, 1, 7),
+    ],
+)
+def test_ceil_mode_counts_windows_that_end_outside(size, window, stride, padding, expected):
+    x = np.random.default_rng(0).standard_normal((1, size, size, 2)).astype(np.float32) - 10
+    ours = ops.max_pool(jnp.asarray(x), window, stride=stride, padding=padding, ceil_mode=True)
+    far = ((padding, padding + window + stride),) * 2
+    slow = slow_pool(x, np.max, (window, window), (stride, stride), far, -np.inf)
+    assert ours.shape == (1, expected, expected, 2)
+    np.testing.assert_array_equal(ours, slow[:, :expected, :expected].astype(np.float32))
+    assert np.isfinite(ours).all()
+
+
+def test_ceil_mode_needs_a_window_that_begins_inside():
+    with pytest.raises(UserError, match="images too small"):
+        ops.max_pool(jnp.ones((1, 1, 4, 1)), 3, stride=2, ceil_mode=True)
+
+
+@pytest.mark.parametrize(
     ("window", "stride", "padding"), [(2, None, 0), (3, 2, 1), ((2, 3), (1, 2), ((0, 1), (1, 0)))]
 )
 @pytest.mark.parametrize("count_padding", [True, False])

@@ -1,7 +1,7 @@
 import pytest
 
 from cnn.errors import UserError
-from cnn.ops.window import check_fits, pair, sides
+from cnn.ops.window import check_fits, pair, same_padding, sides
 
 
 def test_a_number_is_meant_for_both_axes():
@@ -19,6 +19,18 @@ def test_a_number_is_meant_for_both_axes():
 )
 def test_sides(padding, expected):
     assert sides(padding) == expected
+
+
+@pytest.mark.parametrize(
+    ("image", "window", "stride", "expected"),
+    [
+        ((224, 225), 3, 2, ((0, 1), (1, 1))),
+        ((7, 8), 5, 1, ((2, 2), (2, 2))),
+        ((4, 9), (3, 2), (4, 3), ((0, 0), (0, 0))),
+    ],
+)
+def test_same_padding_puts_the_odd_pixel_after(image, window, stride, expected):
+    assert same_padding(image, window, stride) == expected
 
 
 def test_a_window_of_the_whole_image_fits():

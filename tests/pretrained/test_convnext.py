@@ -1,3 +1,4 @@
+import numpy as np
 import pytest
 
 from cnn import pretrained
@@ -55,8 +56,22 @@ def in_torchvision(name: str) -> str:
     return name
 
 
-def shapes(name: str, layout: str) -> dict[str, tuple[int, ...]]:
-    fields = {"depths": (1, 1), "widths": (8, 16)}
+def in_the_authors_code(name: str) -> str:
+    for ours, theirs in (
+        ("stem", "downsample_layers.0"),
+        ("stages.1.downsample", "downsample_layers.1"),
+        ("blocks.", ""),
+        ("conv_dw", "dwconv"),
+        ("mlp.fc", "pwconv"),
+        ("head.norm", "norm"),
+        ("head.fc", "head"),
+    ):
+        name = name.replace(ours, theirs)
+    return name
+
+
+def shapes(name: str, layout: str, widths: tuple[int, ...] = (8, 16)) -> dict[str, tuple[int, ...]]:
+    fields = {"depths": (1,) * len(widths), "widths": widths}
     _, variables = build(name, images("convnext_test", 1), **fields)
     state = pretrained.to_torch(name, variables, layout=layout, **fields)
     return {name: tensor.shape for name, tensor in state.items()}
@@ -81,3 +96,55 @@ def test_the_smallest_have_convolutions_for_dense_layers_in_timm(name):
         for name, shape in TIMM.items()
     }
     assert shapes(name, "timm") == expected
+
+
+def test_names_of_the_authors():
+    expected = {in_the_authors_code(name): shape for name, shape in TIMM.items()}
+    assert shapes("convnext_tiny", "official") == expected
+
+
+def test_names_of_the_authors_for_an_isotropic_network():
+    first = {name: shape for name, shape in TIMM.items() if name.startswith("stages.0.blocks.0")}
+    expected = {
+        "stem.weight": (8, 3, 16, 16),
+        "stem.bias": (8,),
+        **{
+            in_the_authors_code(name).replace("stages.0", "blocks"): shape
+            for name, shape in first.items()
+            if "gamma" not in name
+        },
+        "norm.weight": (8,),
+        "norm.bias": (8,),
+        "head.weight": (5, 8),
+        "head.bias": (5,),
+    }
+    assert shapes("convnext_iso_small", "official", (8,)) == expected
+
+
+@pytest.mark.parametrize(
+    ("layout", "scale", "bias", "ones"),
+    [
+        ("timm", "blocks.0.mlp.grn.weight", "blocks.0.mlp.grn.bias", ()),
+        ("official", "0.grn.gamma", "0.grn.beta", (1, 1, 1)),
+    ],
+)
+def test_response_norms_of_v2_take_the_place_of_layer_scale(layout, scale, bias, ones):
+    v1, v2 = (shapes(f"convnext{v}_tiny", layout) for v in ("", "v2"))
+    norms = {
+        f"stages.{stage}.{name}": (*ones, 4 * width)
+        for stage, width in enumerate((8, 16))
+        for name in (scale, bias)
+    }
+    assert v2 == {**{k: shape for k, shape in v1.items() if not k.endswith("gamma")}, **norms}
+
+
+def test_the_library_is_recognised_by_the_names():
+    _, variables = build("convnextv2_test")
+    for layout in ("timm", "official"):
+        state = pretrained.to_torch("convnextv2_test", variables, layout=layout)
+        back = pretrained.from_torch("convnextv2_test", state)
+        scale = back["params"]["backbone"]["stage1_block0"]["response_norm"]["scale"]
+        kernel = back["params"]["backbone"]["stage1_block0"]["expand"]["kernel"]
+        params = variables["params"]["backbone"]["stage1_block0"]
+        np.testing.assert_array_equal(scale, params["response_norm"]["scale"])
+        np.testing.assert_array_equal(kernel, params["expand"]["kernel"])

@@ -12,6 +12,8 @@ SHAPES = {
     ("params", "body", "block0", "key", "kernel"): (4, 2),
     ("params", "body", "block0", "key", "bias"): (2,),
     ("params", "body", "block0", "gain"): (7,),
+    ("params", "body", "block0", "key", "scale"): (6,),
+    ("params", "body", "line", "kernel"): (5, 2, 3),
     ("batch_stats", "body", "norm", "var"): (3,),
 }
 LAYOUT = layouts.layout_of(
@@ -19,16 +21,21 @@ LAYOUT = layouts.layout_of(
         "body/conv": lambda i: f"stem.{i - 1}.",
         "body/block/query": lambda b: f"layers.{b}.fused_",
         "body/block/key": lambda b: f"layers.{b}.fused_",
+        "body/block/key/scale": lambda b: f"layers.{b}.beta",
         "body/block/gain": lambda b: f"layers.{b}.gamma",
+        "body/line": "line.",
         "body/norm": "bn.",
     },
     trailing={"body/block/gain": 2},
+    leading={"body/block/key/scale": 3},
 )
 STATE = {
     "stem.0.weight": RNG.standard_normal((5, 4, 3, 2)),
     "layers.0.fused_weight": RNG.standard_normal((8, 4)),
     "layers.0.fused_bias": RNG.standard_normal(8),
     "layers.0.gamma": RNG.standard_normal((7, 1, 1)),
+    "layers.0.beta": RNG.standard_normal((1, 1, 1, 6)),
+    "line.weight": RNG.standard_normal((3, 2, 5)),
     "bn.running_var": RNG.standard_normal(3),
     "bn.num_batches_tracked": np.array(5),
 }
@@ -39,6 +46,8 @@ def test_read_transposes_splits_and_drops_axes():
     assert {path: array.shape for path, array in arrays.items()} == SHAPES
     kernel = arrays["params", "body", "conv1", "kernel"]
     assert kernel[2, 1, 3, 4] == STATE["stem.0.weight"][4, 3, 2, 1]
+    line = arrays["params", "body", "line", "kernel"]
+    assert line[4, 1, 2] == STATE["line.weight"][2, 1, 4]
     fused = STATE["layers.0.fused_weight"]
     np.testing.assert_array_equal(
         arrays["params", "body", "block0", "query", "kernel"], fused[:6].T
@@ -46,6 +55,11 @@ def test_read_transposes_splits_and_drops_axes():
     np.testing.assert_array_equal(arrays["params", "body", "block0", "key", "kernel"], fused[6:].T)
     bias = arrays["params", "body", "block0", "key", "bias"]
     np.testing.assert_array_equal(bias, STATE["layers.0.fused_bias"][6:])
+
+
+def test_a_layer_that_torch_does_not_have_is_named():
+    with pytest.raises(UserError, match="torch has no counterpart of 'body/block3/value'"):
+        LAYOUT(("body", "block3", "value", "kernel"))
 
 
 def test_write_is_the_inverse():

@@ -1,7 +1,10 @@
+from typing import Any
+
 import numpy as np
 import pytest
 
 from cnn import pretrained
+from cnn.errors import UserError
 from cnn.pretrained.vit import image_size
 from tests.models.rows import build, images
 
@@ -47,15 +50,62 @@ def in_timm(name: str) -> str:
     return name
 
 
-def shapes(layout: str) -> dict[str, tuple[int, ...]]:
-    _, variables = build("vit_test", depth=1)
-    state = pretrained.to_torch("vit_test", variables, layout=layout, depth=1)
+def shapes(layout: str, name: str = "vit_test", **fields: Any) -> dict[str, tuple[int, ...]]:
+    _, variables = build(name, depth=1, **fields)
+    state = pretrained.to_torch(name, variables, layout=layout, depth=1, **fields)
     return {name: tensor.shape for name, tensor in state.items()}
 
 
 def test_names():
     assert shapes("torchvision") == TORCHVISION
     assert shapes("timm") == {in_timm(name): shape for name, shape in TORCHVISION.items()}
+
+
+def test_names_of_a_distilled_network():
+    plain, distilled = shapes("timm"), shapes("timm", pool="distilled")
+    assert distilled == {
+        **plain,
+        "pos_embed": (1, 18, 32),
+        "dist_token": (1, 1, 32),
+        "head_dist.weight": (5, 32),
+        "head_dist.bias": (5,),
+    }
+
+
+@pytest.mark.parametrize(
+    ("layout", "scales"),
+    [
+        ("timm", ("blocks.0.ls1.gamma", "blocks.0.ls2.gamma")),
+        ("official", ("blocks.0.gamma_1", "blocks.0.gamma_2")),
+    ],
+)
+def test_names_of_deit_3(layout, scales):
+    ours = shapes(layout, "deit_test", pool="token")
+    assert ours == {**shapes("timm"), "pos_embed": (1, 16, 32), **dict.fromkeys(scales, (32,))}
+
+
+def test_layer_scales_of_attention_come_first():
+    _, variables = build("deit_test")
+    state = pretrained.to_torch("deit_test", variables)
+    block = variables["params"]["backbone"]["block1"]
+    np.testing.assert_array_equal(state["blocks.1.ls1.gamma"], block["attention_scale"])
+    np.testing.assert_array_equal(state["blocks.1.ls2.gamma"], block["mlp_scale"])
+    official = pretrained.to_torch("deit_test", variables, layout="official")
+    back = pretrained.from_torch("deit_test", official)
+    np.testing.assert_array_equal(
+        back["params"]["backbone"]["block1"]["mlp_scale"], block["mlp_scale"]
+    )
+
+
+def test_a_norm_after_the_average_is_another_network():
+    _, variables = build("vit_test", pool="gap")
+    state = pretrained.to_torch("vit_test", variables, pool="gap")
+    moved = {
+        name.replace("norm.", "fc_norm.") if name.startswith("norm.") else name: tensor
+        for name, tensor in state.items()
+    }
+    with pytest.raises(UserError, match=r"lacks 'norm.weight'"):
+        pretrained.from_torch("vit_test", moved, pool="gap")
 
 
 def test_queries_come_before_keys_before_values():
@@ -67,8 +117,16 @@ def test_queries_come_before_keys_before_values():
         np.testing.assert_array_equal(part, np.asarray(attention[name]["kernel"]).T)
 
 
-@pytest.mark.parametrize(("pool", "tokens"), [("token", 18), ("gap", 17)])
-def test_an_image_of_as_many_patches(pool, tokens):
-    model, _ = build("vit_test", images("vit_test", 1), pool=pool)
+@pytest.mark.parametrize(
+    ("pool", "position", "tokens"),
+    [
+        ("token", "learned", 18),
+        ("gap", "learned", 17),
+        ("distilled", "learned", 19),
+        ("distilled", "learned_patches", 17),
+    ],
+)
+def test_an_image_of_as_many_patches(pool, position, tokens):
+    model, _ = build("vit_test", images("vit_test", 1), pool=pool, position=position)
     assert image_size(model.backbone, lambda path: (1, tokens, 32)) == (8, 8 * 17)
     assert image_size(model.backbone, lambda path: None) is None

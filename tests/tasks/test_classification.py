@@ -9,7 +9,7 @@ import optax
 import pytest
 from flax import linen
 
-from cnn import core, models
+from cnn import core, models, optim, parallel
 from cnn.errors import UserError
 from cnn.tasks import classification
 
@@ -31,7 +31,12 @@ class Linear(linen.Module):
 
 
 def make(model=None, tx=SGD, **options):
-    defaults = {"label_smoothing": 0.0, "top_k": 0, "accumulate_steps": 1}
+    defaults = {
+        "label_smoothing": 0.0,
+        "top_k": 0,
+        "auxiliary_weight": 0.3,
+        "accumulate_steps": 1,
+    }
     return classification.make(model or Linear(), tx, **{**defaults, **options})
 
 
@@ -265,7 +270,7 @@ def test_accumulation_with_batch_norm_moves_the_statistics_once_a_part():
     expected = state.model_state
     forward = jax.jit(functools.partial(classification.forward_train, model))
     for part in range(2):
-        _, expected = forward(state.params, expected, batch["image"][part::2], KEY)
+        *_, expected = forward(state.params, expected, batch["image"][part::2], KEY)
     assert_same(after.model_state, expected, rtol=1e-4, atol=1e-6)
 
 
@@ -351,6 +356,88 @@ def test_dropout_narrows_the_gap_between_training_and_test():
     assert dropped_train > plain_train
 
 
+# Auxiliary classifiers.
+
+
+class Auxiliary(linen.Module):
+    """A hidden layer, the logits, and two auxiliary classifiers of the hidden layer."""
+
+    @linen.compact
+    def __call__(self, images, *, train=False):
+        x = linen.tanh(linen.Dense(6)(images.reshape(images.shape[0], -1)))
+        for name in ("first", "second"):
+            logits = linen.Dense(5, name=name)(x)
+            if train:
+                self.sow("auxiliary", "auxiliary_logits", logits)
+        return linen.Dense(5, name="logits")(x)
+
+
+def gradient(batch, **options):
+    """(gradient of the step, state after it, metrics)."""
+    task = make(Auxiliary(), recorder(), **options)
+    state = init(task, batch)
+    new, metrics = step(task, state, batch)
+    return new.opt_state[0], new, metrics
+
+
+@pytest.mark.parametrize("weight", [0.0, 0.3, 2.0])
+def test_auxiliary_losses_are_added_by_their_weight(weight):
+    batch = {**batch_of(), "weight": jnp.asarray([1.0, 1, 0, 1, 2, 1, 1, 0.5])}
+    ours, new, metrics = gradient(batch, auxiliary_weight=weight, label_smoothing=0.1)
+    params = new.params
+
+    def of(logits):
+        targets = 0.9 * jax.nn.one_hot(batch["label"], 5) + 0.02
+        losses = -jnp.sum(targets * jax.nn.log_softmax(logits), axis=-1)
+        return jnp.sum(losses * batch["weight"]) / jnp.sum(batch["weight"])
+
+    def loss(params):
+        x = batch["image"].reshape(8, -1)
+        dense = {
+            name: lambda y, p=p: y @ p["kernel"] + p["bias"][None] for name, p in params.items()
+        }
+        x = jnp.tanh(dense["Dense_0"](x))
+        main, *others = (of(dense[name](x)) for name in ("logits", "first", "second"))
+        return main + weight * sum(others), main
+
+    expected, main = jax.grad(loss, has_aux=True)(params)
+    assert_same(ours, expected, rtol=1e-4, atol=1e-6)
+    for name in ("first", "second"):
+        assert np.any(np.asarray(ours[name]["kernel"]) != 0) == (weight > 0)
+    # What is reported is the main loss, and nothing is left behind.
+    assert values(metrics)["loss"] == pytest.approx(float(main), rel=1e-5)
+    assert set(metrics) == {"loss", "accuracy"}
+    assert new.model_state == {}
+
+
+def test_padding_and_parts_are_the_same_with_auxiliary_classifiers():
+    batch = batch_of()
+    expected, _, _ = gradient(batch)
+    for changed, parts in ((padded(batch, np.nan), 1), (batch, 4)):
+        ours, _, _ = gradient(changed, accumulate_steps=parts)
+        assert_same(ours, expected, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["mesh", "pmap"])
+def test_auxiliary_losses_over_devices_are_those_of_one(name):
+    strategy = parallel.make_strategy(strategy=name, num_devices=8)
+    tx = optax.chain(optim.average_gradients(strategy.axis_name), SGD)
+    task, batch = make(Auxiliary(), tx), batch_of(16)
+    laid_out = strategy.put(jax.tree.map(np.asarray, batch))
+    run = strategy.step(lambda state, _, batch, key: task.step(state, batch, key))
+    state = strategy.init(task.init, strategy.share(KEY), laid_out)
+    shared, _ = run(state, strategy.unpack(jnp.zeros(())), laid_out, strategy.share(KEY))
+    alone = make(Auxiliary())
+    expected, _ = step(alone, init(alone, batch), batch)
+    assert_same(strategy.fetch(shared).params, expected.params, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("weight", [-0.1, float("nan")])
+def test_a_weight_of_auxiliary_classifiers_that_cannot_be_is_refused(weight):
+    with pytest.raises(UserError, match=r"task\.auxiliary_weight must be at least 0, got"):
+        make(auxiliary_weight=weight)
+
+
 # Training.
 
 
@@ -380,10 +467,11 @@ def first_step(name):
     return jax.device_get((state, *step(task, state, batch)))
 
 
-@pytest.mark.parametrize("name", ["lenet_test", "resnet_test"])
+@pytest.mark.parametrize("name", ["lenet_test", "resnet_test", "googlenet_test"])
 def test_gradients_reach_every_parameter_and_each_moves(name):
     state, new, _ = first_step(name)
     moved = jax.tree.map(np.subtract, new.params, state.params)
+    assert set(new.model_state) == set(state.model_state)
     for tree in (new.opt_state[0], moved):
         for path, leaf in jax.tree_util.tree_flatten_with_path(tree)[0]:
             assert np.all(np.isfinite(leaf)), jax.tree_util.keystr(path)
