@@ -98,8 +98,13 @@ def compare(
             f"the reference's input has shape {reference['input'].shape}, and {network.name} takes "
             f"images of {network.channels} channels"
         )
-    layers = layers_of(network, reference)
     calls = nn.record(network.model(), network.variables, jnp.asarray(images))
+    # Auxiliary classifiers have no calls in evaluation.
+    layers = [
+        layer
+        for layer in layers_of(network, reference)
+        if all(path in calls for path in layer.paths)
+    ]
     found, errors = [layer for layer in layers if layer.name in reference], {}
     if not found:
         known = [name for name in reference if name != "input"]

@@ -8,8 +8,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from cnn import pretrained, train
+from cnn import models, pretrained, train
 from cnn.cli import workdir
+from cnn.core import TrainState
 from cnn.errors import UserError
 from cnn.optim import OPTIMIZERS
 from cnn.pretrained import facts, initialise
@@ -241,3 +242,21 @@ def test_no_optimizer_remembers_the_parameters_it_was_made_with(name):
     init = jax.jit(experiment.task.init)
     one, other = (jax.tree.leaves(init(jax.random.key(i), batch).opt_state) for i in range(2))
     assert all(np.array_equal(a, b) for a, b in zip(one, other, strict=True))
+
+
+def test_positions_of_images_of_another_size_are_for_the_model_to_resample(tmp_path):
+    x = images("vit_test", 1)
+    variables = jax.tree.map(np.asarray, build("vit_test", x)[1])
+    pretrained.write(tmp_path / "x.pth", pretrained.to_torch("vit_test", variables))
+
+    def start(**fields):
+        model = models.classifier("vit_test", num_classes=5, **fields)
+        larger = jnp.zeros((1, 48, 48, 3))
+        params = jax.eval_shape(model.init, jax.random.key(0), larger)["params"]
+        state = TrainState(jnp.zeros((), jnp.int32), params, {}, None)
+        options = {"weights": str(tmp_path / "x.pth"), "head": "auto", "channels": "error"}
+        return initialise.load_initial(state, Facts("vit_test", fields), skip=(), **options)
+
+    with pytest.raises(UserError, match=r"position_embedding' has .*model\.position_grid="):
+        start()
+    assert "params/backbone/position_embedding" in start(position_grid=[4, 4]).report.loaded
