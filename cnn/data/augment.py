@@ -8,7 +8,8 @@ from collections.abc import Callable
 import numpy as np
 from PIL import Image
 
-from cnn.data.transforms import ModelInput, Pixels, Preprocess, by_pillow, resized, to_channels
+from cnn.data.fast_resize import fast_resized
+from cnn.data.transforms import ModelInput, Pixels, Preprocess, by_pillow, to_channels
 from cnn.errors import UserError
 
 _CROP_TRIES = 10
@@ -64,7 +65,7 @@ def make_augment(
             box = random_crop_box(image.shape[:2], rng, crop_area_min, crop_ratio_max)
             top, left, height, width = box
             image = to_channels(image[top : top + height, left : left + width], preprocess.channels)
-            image = resized(image, size, size, preprocess.interpolation)
+            image = fast_resized(image, size, size, preprocess.interpolation)
         else:
             image = preprocess.fit(image)
         if flip_rate > 0 and rng.random() < flip_rate:
