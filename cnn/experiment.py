@@ -132,6 +132,7 @@ class Experiment(NamedTuple):
 def build(config: Config) -> Experiment:
     """All parts of a run. Raises UserErrors for whatever a user can have got wrong."""
     sources = call(config, "data")
+    sources = sources._replace(train=call(config, "sampling", sources.train))
     facts = DataFacts(tuple(sources.train.info.class_names), len(sources.train), len(sources.eval))
     return build_without_data(config, facts)._replace(sources=sources)
 
@@ -213,6 +214,7 @@ def _make_task(
 
 SECTIONS: dict[str, Callable[..., Any]] = {
     "data": data.open_sources,
+    "sampling": data.make_sampling,
     "preprocess": data.make_preprocess,
     "augment": data.make_augment,
     "loader": data.train_batches,

@@ -26,6 +26,10 @@ def get_config() -> Any:
             "cache_mb": 1024,
         }
     )
+    # cnn.data.make_sampling
+    config.sampling = ConfigDict(
+        {"fraction": 1.0, "balance": 0.0, "repeats": 1, "on_error": "skip"}
+    )
     # cnn.data.make_preprocess
     config.preprocess = ConfigDict(
         {
