@@ -132,9 +132,18 @@ class Experiment(NamedTuple):
 def build(config: Config) -> Experiment:
     """All parts of a run. Raises UserErrors for whatever a user can have got wrong."""
     sources = call(config, "data")
+    _check_target(sources.train.info, config["task"]["name"])
     sources = sources._replace(train=call(config, "sampling", sources.train))
     facts = DataFacts(tuple(sources.train.info.class_names), len(sources.train), len(sources.eval))
     return build_without_data(config, facts)._replace(sources=sources)
+
+
+def _check_target(info: data.SourceInfo, task: str) -> None:
+    if task == "classification" and info.target != "class":
+        raise UserError(
+            f"task.name='classification' learns one class a picture, but the labels of {info.name} "
+            f"are of the kind {info.target!r} (data.options.table.target)"
+        )
 
 
 def build_without_data(config: Config, facts: DataFacts) -> Experiment:

@@ -14,7 +14,7 @@ def get_config() -> Any:
     config: Any = ConfigDict()
     config.seed = 0
 
-    # cnn.data.open_sources
+    # cnn.data.open_sources; of the options only those of `source` are read
     config.data = ConfigDict(
         {
             "source": "mnist5k",
@@ -24,6 +24,17 @@ def get_config() -> Any:
             "eval_split": "",
             "eval_fraction": 0.2,
             "cache_mb": 1024,
+            "options": {
+                "synthetic": {
+                    "num_train": 1_281_167,
+                    "num_eval": 50_000,
+                    "num_classes": 1000,
+                    "height": 224,
+                    "width": 224,
+                    "channels": 3,
+                },
+                "table": {"path_column": "path", "label_column": "label", "target": "class"},
+            },
         }
     )
     # cnn.data.make_sampling
