@@ -65,6 +65,18 @@ def get_config() -> Any:
             "scale_fraction": 0.0,
         }
     )
+    # cnn.data.make_policy
+    config.policy = ConfigDict(
+        {
+            "name": "none",
+            "num_ops": 2,
+            "magnitude": 9.0,
+            "increasing": True,
+            "color_jitter": (0.0, 0.0, 0.0, 0.0),
+            "erase_rate": 0.0,
+            "cutout_px": 0,
+        }
+    )
     # cnn.data.train_batches
     config.loader = ConfigDict({"batch_size": 128, "num_threads": 1})
     # cnn.data.eval_batches

@@ -4,6 +4,7 @@ from cnn.data.augment import make_augment
 from cnn.data.contract import ArraySource, Example, Source, SourceInfo, Sources
 from cnn.data.decode import read_image
 from cnn.data.pipeline import eval_batches, steps_per_epoch, train_batches
+from cnn.data.policy import make_policy
 from cnn.data.prepare import prepare
 from cnn.data.sampling import Concatenation, Subset, make_sampling
 from cnn.data.sources import open_sources
@@ -20,6 +21,7 @@ __all__ = [
     "Subset",
     "eval_batches",
     "make_augment",
+    "make_policy",
     "make_preprocess",
     "make_sampling",
     "open_sources",

@@ -27,7 +27,7 @@ def make_augment(
     shift_fraction: float = 0.0,
     scale_fraction: float = 0.0,
 ) -> Callable[[Pixels, np.random.Generator], ModelInput]:
-    """The transform of training, in the order of the arguments; then normalised as in evaluation.
+    """The transform of training: these in their order, `preprocess.change`, then normalised.
 
     Args:
         preprocess: Brings the image to its size (unless a random crop does) and normalises it.
@@ -75,6 +75,8 @@ def make_augment(
         if moves:
             degrees, down, right, growth = ((rng.random(4) * 2 - 1) * spreads).tolist()
             image = affine(image, degrees, (down * size, right * size), 1 + growth)
+        if preprocess.change is not None:
+            image = preprocess.change(image, rng)
         return preprocess.normalise(image)
 
     return augment
