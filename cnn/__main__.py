@@ -17,6 +17,7 @@ COMMANDS = {
     "evaluate": "measure a run's checkpoint on its evaluation split",
     "predict": "classify image files with a run's model",
     "models": "list the models: name, parameters, paper",
+    "data": "look at a data set: counts, sizes, faults, duplicates, a sheet of images",
     "prepare": "download and prepare a tfds data set",
     "report": "write a run's report.html again",
 }

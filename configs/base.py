@@ -86,7 +86,13 @@ def get_config() -> Any:
     config.model = ConfigDict({"name": "resnet50", "dtype": "float32"})
     # cnn.tasks.classification.make
     config.task = ConfigDict(
-        {"name": "classification", "label_smoothing": 0.0, "top_k": 0, "accumulate_steps": 1}
+        {
+            "name": "classification",
+            "label_smoothing": 0.0,
+            "top_k": 0,
+            "accumulate_steps": 1,
+            "mixing": {"mixup_alpha": 0.0, "cutmix_alpha": 0.0, "per_example": False},
+        }
     )
 
     # cnn.optim.make_optimizer; of the options only those of `name` are read

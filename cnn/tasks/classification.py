@@ -13,6 +13,7 @@ from jaxtyping import Array, Float, Int
 
 from cnn.core import Batch, Key, Mean, Metrics, ModelState, Params, Task, TrainState, descend
 from cnn.errors import UserError
+from cnn.tasks.mixing import make_mix, mix_targets
 
 
 def make(
@@ -22,6 +23,7 @@ def make(
     label_smoothing: float,
     top_k: int,
     accumulate_steps: int,
+    mixing: Mapping[str, Any] | None = None,
 ) -> Task[TrainState]:
     """Cross-entropy classification.
 
@@ -36,14 +38,18 @@ def make(
             section 7), in [0, 1). The evaluation's loss is without it.
         top_k: The metric `top{k}_accuracy` is added; 0 means none.
         accumulate_steps: Parts of the batch whose gradients are averaged one after another.
+        mixing: Options of `cnn.tasks.mixing.make_mix`; None mixes nothing. Where it mixes, accuracy
+            in training is that on mixed images, against their own class.
 
     Raises:
-        UserError: For a smoothing outside [0, 1) or a negative `top_k`.
+        UserError: For a smoothing outside [0, 1), a negative `top_k`, or what mixing refuses.
     """
     if not 0.0 <= label_smoothing < 1.0:
         raise UserError(f"task.label_smoothing must be in [0, 1), got {label_smoothing}")
     if top_k < 0:
         raise UserError(f"task.top_k must be at least 0, got {top_k}")
+
+    mix = make_mix(mixing)
 
     def measure(
         logits: Float[Array, "batch classes"],
@@ -64,9 +70,9 @@ def make(
     ) -> tuple[Float[Array, ""], tuple[ModelState, Metrics]]:
         # Padding weighs 0, but 0 times the gradient of a NaN is a NaN.
         real = batch["weight"].reshape(-1, *(1 for _ in batch["image"].shape[1:])) > 0
-        images = jnp.where(real, batch["image"], 0)
+        images, kept = mix(key, jnp.where(real, batch["image"], 0), batch["weight"])
         logits, model_state = forward_train(model, params, model_state, images, key)
-        targets = jax.nn.one_hot(batch["label"], logits.shape[-1])
+        targets = mix_targets(jax.nn.one_hot(batch["label"], logits.shape[-1]), kept)
         losses = optax.softmax_cross_entropy(logits, optax.smooth_labels(targets, label_smoothing))
         metrics = measure(logits, batch["label"], batch["weight"], losses)
         return metrics["loss"].compute(), (model_state, metrics)

@@ -63,6 +63,12 @@ def test_optimizer_options_list_every_option_with_its_default():
         assert listed[name].to_dict() == defaults, name
 
 
+def test_mixing_lists_every_option_with_its_default():
+    from cnn.tasks.mixing import DEFAULTS
+
+    assert base.get_config().task.mixing.to_dict() == DEFAULTS
+
+
 def test_data_options_list_every_option_with_its_default():
     from cnn.data.sources import OPTIONS
 
