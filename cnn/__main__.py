@@ -19,6 +19,7 @@ COMMANDS = {
     "weights": "convert or check weights of torchvision, timm or a run",
     "benchmark": "measure networks and operations, beside stock Flax and PyTorch",
     "models": "list the models: name, parameters, MACs, paper",
+    "data": "look at a data set: counts, sizes, faults, duplicates, a sheet of images",
     "prepare": "download and prepare a tfds data set",
     "report": "write a run's report.html again",
 }

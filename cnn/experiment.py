@@ -74,7 +74,7 @@ class Experiment(NamedTuple):
             self.config,
             "loader",
             self._sources().train,
-            call(self.config, "augment", self.preprocess()),
+            call(self.config, "augment", call(self.config, "policy", self.preprocess())),
             seed=self.config["seed"],
             start_step=start_step,
             host_index=jax.process_index(),
@@ -147,8 +147,18 @@ class Experiment(NamedTuple):
 def build(config: Config) -> Experiment:
     """All parts of a run. Raises UserErrors for whatever a user can have got wrong."""
     sources = call(config, "data")
+    _check_target(sources.train.info, config["task"]["name"])
+    sources = sources._replace(train=call(config, "sampling", sources.train))
     facts = DataFacts(tuple(sources.train.info.class_names), len(sources.train), len(sources.eval))
     return build_without_data(config, facts)._replace(sources=sources)
+
+
+def _check_target(info: data.SourceInfo, task: str) -> None:
+    if task == "classification" and info.target != "class":
+        raise UserError(
+            f"task.name='classification' learns one class a picture, but the labels of {info.name} "
+            f"are of the kind {info.target!r} (data.options.table.target)"
+        )
 
 
 def build_without_data(config: Config, facts: DataFacts) -> Experiment:
@@ -228,7 +238,9 @@ def _make_task(
 
 SECTIONS: dict[str, Callable[..., Any]] = {
     "data": data.open_sources,
+    "sampling": data.make_sampling,
     "preprocess": data.make_preprocess,
+    "policy": data.make_policy,
     "augment": data.make_augment,
     "loader": data.train_batches,
     "evaluation": data.eval_batches,

@@ -14,7 +14,7 @@ def get_config() -> Any:
     config: Any = ConfigDict()
     config.seed = 0
 
-    # cnn.data.open_sources
+    # cnn.data.open_sources; of the options only those of `source` are read
     config.data = ConfigDict(
         {
             "source": "mnist5k",
@@ -24,7 +24,22 @@ def get_config() -> Any:
             "eval_split": "",
             "eval_fraction": 0.2,
             "cache_mb": 1024,
+            "options": {
+                "synthetic": {
+                    "num_train": 1_281_167,
+                    "num_eval": 50_000,
+                    "num_classes": 1000,
+                    "height": 224,
+                    "width": 224,
+                    "channels": 3,
+                },
+                "table": {"path_column": "path", "label_column": "label", "target": "class"},
+            },
         }
+    )
+    # cnn.data.make_sampling
+    config.sampling = ConfigDict(
+        {"fraction": 1.0, "balance": 0.0, "repeats": 1, "on_error": "skip"}
     )
     # cnn.data.make_preprocess
     config.preprocess = ConfigDict(
@@ -50,6 +65,18 @@ def get_config() -> Any:
             "scale_fraction": 0.0,
         }
     )
+    # cnn.data.make_policy
+    config.policy = ConfigDict(
+        {
+            "name": "none",
+            "num_ops": 2,
+            "magnitude": 9.0,
+            "increasing": True,
+            "color_jitter": (0.0, 0.0, 0.0, 0.0),
+            "erase_rate": 0.0,
+            "cutout_px": 0,
+        }
+    )
     # cnn.data.train_batches
     config.loader = ConfigDict({"batch_size": 128, "num_threads": 1})
     # cnn.data.eval_batches
@@ -67,6 +94,7 @@ def get_config() -> Any:
             "top_k": 0,
             "auxiliary_weight": 0.3,
             "accumulate_steps": 1,
+            "mixing": {"mixup_alpha": 0.0, "cutmix_alpha": 0.0, "per_example": False},
         }
     )
 

@@ -8,7 +8,8 @@ from collections.abc import Callable
 import numpy as np
 from PIL import Image
 
-from cnn.data.transforms import ModelInput, Pixels, Preprocess, by_pillow, resized, to_channels
+from cnn.data.fast_resize import fast_resized
+from cnn.data.transforms import ModelInput, Pixels, Preprocess, by_pillow, to_channels
 from cnn.errors import UserError
 
 _CROP_TRIES = 10
@@ -26,7 +27,7 @@ def make_augment(
     shift_fraction: float = 0.0,
     scale_fraction: float = 0.0,
 ) -> Callable[[Pixels, np.random.Generator], ModelInput]:
-    """The transform of training, in the order of the arguments; then normalised as in evaluation.
+    """The transform of training: these in their order, `preprocess.change`, then normalised.
 
     Args:
         preprocess: Brings the image to its size (unless a random crop does) and normalises it.
@@ -64,7 +65,7 @@ def make_augment(
             box = random_crop_box(image.shape[:2], rng, crop_area_min, crop_ratio_max)
             top, left, height, width = box
             image = to_channels(image[top : top + height, left : left + width], preprocess.channels)
-            image = resized(image, size, size, preprocess.interpolation)
+            image = fast_resized(image, size, size, preprocess.interpolation)
         else:
             image = preprocess.fit(image)
         if flip_rate > 0 and rng.random() < flip_rate:
@@ -74,6 +75,8 @@ def make_augment(
         if moves:
             degrees, down, right, growth = ((rng.random(4) * 2 - 1) * spreads).tolist()
             image = affine(image, degrees, (down * size, right * size), 1 + growth)
+        if preprocess.change is not None:
+            image = preprocess.change(image, rng)
         return preprocess.normalise(image)
 
     return augment

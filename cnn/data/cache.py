@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import threading
 
-from cnn.data.contract import Example, Source, SourceInfo
+import numpy as np
+
+from cnn.data.contract import Example, Source, SourceInfo, labels_of
 
 
 class Cached:
@@ -24,6 +26,11 @@ class Cached:
     def info(self) -> SourceInfo:
         """That of the other source."""
         return self._source.info
+
+    @property
+    def labels(self) -> np.ndarray:
+        """Those of the other source."""
+        return labels_of(self._source)
 
     def __len__(self) -> int:
         return len(self._source)

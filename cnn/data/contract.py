@@ -5,18 +5,19 @@ from __future__ import annotations
 from typing import NamedTuple, Protocol, TypedDict, runtime_checkable
 
 import numpy as np
-from jaxtyping import Integer, UInt8
+from jaxtyping import Float32, Integer, UInt8
 
 
 class Example(TypedDict):
-    """One picture: rows from the top, and the number of its class.
+    """One picture: rows from the top, and what it shows.
 
     The image has 1 (gray), 3 (RGB) or any other number of channels, in [0, 255]; it may be
-    read-only, so a transform makes a new array.
+    read-only, so a transform makes a new array. The label is the number of a class, or an array
+    (see `SourceInfo.target`).
     """
 
     image: UInt8[np.ndarray, "height width channels"]
-    label: int
+    label: int | Float32[np.ndarray, " targets"]
 
 
 class SourceInfo(NamedTuple):
@@ -24,11 +25,14 @@ class SourceInfo(NamedTuple):
 
     Attributes:
         name: For messages and reports, for instance "mnist5k train".
-        class_names: By label: `class_names[example["label"]]`.
+        class_names: By label: `class_names[example["label"]]`; of "float", what each number is.
+        target: What a label is: "class", the number of one class; "multi", an array with 1 for each
+            class that the picture shows; "float", an array of numbers to predict.
     """
 
     name: str
     class_names: tuple[str, ...]
+    target: str = "class"
 
 
 @runtime_checkable
@@ -52,6 +56,18 @@ class Source(Protocol):
         ...
 
 
+def labels_of(source: Source) -> np.ndarray:
+    """The labels of all examples: what the source knows as `labels`, else by reading each.
+
+    Returns:
+        int64 [examples], or float32 [examples, targets] where the target is no class.
+    """
+    known = getattr(source, "labels", None)
+    if known is not None:
+        return known
+    return np.asarray([source[index]["label"] for index in range(len(source))])
+
+
 class Sources(NamedTuple):
     """The two splits of a data set; both know the same classes."""
 
@@ -71,11 +87,11 @@ class ArraySource:
         images = images.view()
         images.flags.writeable = False
         self._images = images
-        self._labels = labels
+        self.labels = labels.astype(np.int64)
         self.info = info
 
     def __len__(self) -> int:
         return len(self._images)
 
     def __getitem__(self, index: int, /) -> Example:
-        return {"image": self._images[index], "label": int(self._labels[index])}
+        return {"image": self._images[index], "label": int(self.labels[index])}

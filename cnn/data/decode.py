@@ -7,6 +7,7 @@ import os
 import pathlib
 
 import numpy as np
+import simplejpeg
 from jaxtyping import UInt8
 from PIL import Image, ImageOps
 
@@ -14,14 +15,20 @@ from cnn.errors import UserError
 
 Path = str | os.PathLike[str]
 
+_JPEG = b"\xff\xd8\xff"
+_EXIF = b"Exif\x00\x00"
+_ORIENTATION = 0x0112
+
 
 def read_image(
     data: Path | bytes, *, channels: int = 3, name: str | None = None
 ) -> UInt8[np.ndarray, "height width channels"]:
     """The picture as a viewer shows it: turned by its EXIF tag, transparency on white, first frame.
 
-    16-bit gray is scaled to 8 bits (65535 becomes 255); palettes, CMYK, YCbCr and 1-bit images are
-    converted. The array is read-only.
+    The content decides what a file is, whatever its extension. 16-bit gray is scaled to 8 bits
+    (65535 becomes 255); palettes, CMYK, YCbCr and 1-bit images are converted. The array is
+    read-only. Pillow says what a file means; ordinary JPEGs are decoded to the same pixels by
+    libjpeg-turbo directly, in a third of the time.
 
     Args:
         data: A path, or the bytes of an encoded image.
@@ -34,10 +41,12 @@ def read_image(
     """
     name = name or ("an image in memory" if isinstance(data, bytes) else os.fspath(data))
     try:
-        with Image.open(
-            io.BytesIO(data) if isinstance(data, bytes) else pathlib.Path(data)
-        ) as file:
-            _refuse_bombs(file, name)
+        encoded = data if isinstance(data, bytes) else pathlib.Path(data).read_bytes()
+        image = _ordinary_jpeg(encoded, channels, name)
+        if image is not None:
+            return image
+        with Image.open(io.BytesIO(encoded)) as file:
+            _refuse_bombs(file.width * file.height, name)
             file.load()
             return _as_array(_upright(file), channels)
     except UserError:
@@ -59,11 +68,32 @@ def _bomb(name: str) -> str:
     )
 
 
-def _refuse_bombs(image: Image.Image, name: str) -> None:
+def _refuse_bombs(num_pixels: int, name: str) -> None:
     # Pillow itself refuses from twice the limit on, and warns below.
     limit = Image.MAX_IMAGE_PIXELS
-    if limit is not None and image.width * image.height > limit:
+    if limit is not None and num_pixels > limit:
         raise UserError(_bomb(name))
+
+
+def _ordinary_jpeg(
+    encoded: bytes, channels: int, name: str
+) -> UInt8[np.ndarray, "height width channels"] | None:
+    """An upright, whole JPEG of gray or colours; None for whatever Pillow should look at."""
+    if not encoded.startswith(_JPEG):
+        return None
+    try:
+        height, width, colours, _ = simplejpeg.decode_jpeg_header(encoded)
+        _refuse_bombs(int(height) * int(width), name)
+        if not (colours == "Gray" or (colours in ("YCbCr", "RGB") and channels == 3)):
+            return None
+        if _EXIF in encoded and Image.open(io.BytesIO(encoded)).getexif().get(_ORIENTATION, 1) != 1:
+            return None
+        # Strict: of a file with the slightest fault, Pillow says whether it can be read.
+        image = simplejpeg.decode_jpeg(encoded, "GRAY" if channels == 1 else "RGB", strict=True)
+    except ValueError:
+        return None
+    image.flags.writeable = False
+    return image
 
 
 def _upright(image: Image.Image) -> Image.Image:

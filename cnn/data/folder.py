@@ -8,6 +8,8 @@ import pathlib
 from collections.abc import Sequence
 from typing import NamedTuple
 
+import numpy as np
+
 from cnn.data.contract import Example, SourceInfo, Sources
 from cnn.data.decode import read_image
 from cnn.errors import UserError
@@ -23,14 +25,14 @@ class FolderSource:
         self, paths: Sequence[pathlib.Path], labels: Sequence[int], info: SourceInfo
     ) -> None:
         self._paths = tuple(paths)
-        self._labels = tuple(labels)
+        self.labels = np.asarray(labels, np.int64)
         self.info = info
 
     def __len__(self) -> int:
         return len(self._paths)
 
     def __getitem__(self, index: int, /) -> Example:
-        return {"image": read_image(self._paths[index]), "label": self._labels[index]}
+        return {"image": read_image(self._paths[index]), "label": int(self.labels[index])}
 
 
 def folder(

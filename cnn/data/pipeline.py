@@ -11,14 +11,15 @@ import numpy as np
 from jaxtyping import Float32, Int64, UInt8
 
 from cnn.data.contract import Source
+from cnn.data.sampling import Drawn
 from cnn.errors import UserError
 
 Image = Float32[np.ndarray, "height width channels"]
 Augment = Callable[[UInt8[np.ndarray, "height width channels"], np.random.Generator], Image]
 Preprocess = Callable[[UInt8[np.ndarray, "height width channels"]], Image]
 HostBatch = dict[str, np.ndarray]
-"""`image` float32 [batch, height, width, channels], `label` int32 [batch], `weight` float32
-[batch]: 1 for an example, 0 for padding."""
+"""`image` float32 [batch, height, width, channels], `label` int32 [batch] (where the target is no
+class, float32 [batch, targets]), `weight` float32 [batch]: 1 for an example, 0 for padding."""
 
 _AUGMENT_STREAM = 1 << 63
 """Set in the half of a Philox key that holds the epoch, it parts augmentation from order."""
@@ -47,6 +48,11 @@ def epoch_order(seed: int, epoch: int, num_examples: int) -> Int64[np.ndarray, "
     """
     words = np.random.Philox(key=_key(seed, epoch)).random_raw(num_examples)
     return np.argsort(words, kind="stable")
+
+
+def _drawn(source: Source, seed: int, epoch: int) -> Int64[np.ndarray, " examples"]:
+    order = epoch_order(seed, epoch, len(source))
+    return source.draw(seed, epoch, order) if isinstance(source, Drawn) else order
 
 
 def train_batches(
@@ -86,7 +92,7 @@ def train_batches(
     part = _host_slice(batch_size, host_index, host_count)
     # Two epochs are under way at once while threads cross the border.
     order = functools.lru_cache(maxsize=2)(
-        lambda epoch: epoch_order(seed, epoch, len(source))[: steps * batch_size]
+        lambda epoch: _drawn(source, seed, epoch)[: steps * batch_size]
     )
 
     def load(step: int) -> HostBatch:
@@ -139,9 +145,13 @@ def eval_batches(
         indices = range(batch * batch_size, (batch + 1) * batch_size)[part]
         examples = [source[index] for index in indices if index < len(source)]
         images = [preprocess(example["image"]) for example in examples]
-        # A slice that is all padding still needs the shape.
-        images = images or [np.zeros_like(preprocess(source[0]["image"]))]
-        return _batch(images, [example["label"] for example in examples], size)
+        labels = [example["label"] for example in examples]
+        if not examples:
+            # A slice that is all padding still needs the shapes.
+            example = source[0]
+            blank = np.zeros_like(preprocess(example["image"]))
+            return _batch([blank], [example["label"]], size, num_real=0)
+        return _batch(images, labels, size)
 
     return _read_ahead(load, range(num_batches), num_threads)
 
@@ -175,14 +185,19 @@ def _generator_at(seed: int, epoch: int) -> Callable[[int], np.random.Generator]
     return at
 
 
-def _batch(images: list[Any], labels: list[int], size: int) -> HostBatch:
-    """Stacks to a batch of `size`, of which only as many as there are labels weigh anything."""
+def _batch(
+    images: list[Any], labels: list[Any], size: int, num_real: int | None = None
+) -> HostBatch:
+    """Stacks to a batch of `size`, of which the first `num_real` weigh anything; None is all."""
+    num_real = len(images) if num_real is None else num_real
     image = np.zeros((size, *images[0].shape), np.float32)
-    image[: len(images)] = images
-    label = np.zeros(size, np.int32)
-    label[: len(labels)] = labels
+    kind = np.int32 if np.ndim(labels[0]) == 0 else np.float32
+    label = np.zeros((size, *np.shape(labels[0])), kind)
+    if num_real:
+        image[:num_real] = images
+        label[:num_real] = labels
     weight = np.zeros(size, np.float32)
-    weight[: len(labels)] = 1.0
+    weight[:num_real] = 1.0
     return {"image": image, "label": label, "weight": weight}
 
 

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import NamedTuple
+import inspect
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
 
+from cnn.data.arrays import idx, npz
 from cnn.data.cache import Cached
 from cnn.data.contract import Sources
 from cnn.data.digits import mnist5k
 from cnn.data.folder import folder
+from cnn.data.shards import shards
+from cnn.data.synthetic import synthetic
+from cnn.data.table import table
 from cnn.data.tfds import tfds
 from cnn.errors import UserError, unknown
 
@@ -22,22 +27,29 @@ def open_sources(
     eval_split: str,
     eval_fraction: float,
     cache_mb: int,
+    options: Mapping[str, Mapping[str, Any]],
 ) -> Sources:
     """The training and the evaluation part of a data set.
 
     Args:
-        source: The kind: "mnist5k" (embedded), "folder" (your own pictures) or "tfds".
-        root: "folder": the folder of class folders. "tfds": where data sets were prepared; "" is
-            tfds's own default.
+        source: The kind: "mnist5k" (embedded), "folder" (your own pictures), "table" (CSV or JSONL
+            of paths and labels), "shards" (tar files as WebDataset writes them), "tfds", "idx" (the
+            files of MNIST and its kin), "npz", or "synthetic" (nothing is read).
+        root: The folder of class folders, of tables, of shards or of IDX files; the npz file.
+            "tfds": where data sets were prepared; "" is tfds's own default.
         name: "tfds": the data set, for instance "cifar10" or "imagenet2012:5.1.0".
         train_split: What is trained on. "folder": a folder inside `root`; "" is `train` if there is
-            one, else a part of `root` itself. "tfds": a split such as "train[:90%]"; "" is "train".
+            one, else a part of `root` itself. "table": a file; "" is `train.csv` or `.jsonl`.
+            "shards": a pattern; "" is `train*.tar`. "tfds": a split such as "train[:90%]"; "" is
+            "train".
         eval_split: What is evaluated on, as `train_split`; "" is the first that exists of `val`,
             `valid`, `validation` and `test`.
-        eval_fraction: Of a folder without an evaluation part, the share of each class that is held
-            out, in (0, 1); always the same files.
+        eval_fraction: Of a folder or table without an evaluation part, the share of each class that
+            is held out, in (0, 1); always the same files.
         cache_mb: Decoded images are kept in memory up to this many megabytes a source, so that a
             small data set is decoded once; 0 keeps none.
+        options: By kind, its own arguments (see `cnn.data.table` and `cnn.data.synthetic`); only
+            those of `source` are read.
 
     Raises:
         UserError: If there is no such kind, a value means nothing to it, or the data are missing.
@@ -45,7 +57,12 @@ def open_sources(
     if source not in _KINDS:
         raise unknown("data source", source, _KINDS)
     kind = _KINDS[source]
-    request = _Request(root, name, train_split, eval_split, eval_fraction)
+    own = dict(options.get(source, {}))
+    known = OPTIONS.get(source, {})
+    for option in own:
+        if option not in known:
+            raise unknown(f"key of data.options.{source}", option, known)
+    request = _Request(root, name, train_split, eval_split, eval_fraction, own)
     for field in ("root", "name", "train_split", "eval_split"):
         value = getattr(request, field)
         if value and field not in kind.uses:
@@ -67,6 +84,7 @@ class _Request(NamedTuple):
     train_split: str
     eval_split: str
     eval_fraction: float
+    options: dict[str, Any]
 
 
 class _Kind(NamedTuple):
@@ -85,8 +103,32 @@ def _open_tfds(request: _Request) -> Sources:
     return tfds(request.name, request.root, request.train_split, request.eval_split)
 
 
+def _open_table(request: _Request) -> Sources:
+    splits = request.train_split, request.eval_split
+    return table(request.root, *splits, request.eval_fraction, **request.options)
+
+
+def _open_shards(request: _Request) -> Sources:
+    return shards(request.root, request.train_split, request.eval_split)
+
+
+_SPLIT = ("root", "train_split", "eval_split")
 _KINDS = {
+    "folder": _Kind(_open_folder, uses=_SPLIT, decodes=True),
+    "idx": _Kind(lambda request: idx(request.root), uses=("root",), decodes=False),
     "mnist5k": _Kind(lambda request: mnist5k(), uses=(), decodes=False),
-    "folder": _Kind(_open_folder, uses=("root", "train_split", "eval_split"), decodes=True),
-    "tfds": _Kind(_open_tfds, uses=("root", "name", "train_split", "eval_split"), decodes=True),
+    "npz": _Kind(lambda request: npz(request.root), uses=("root",), decodes=False),
+    "shards": _Kind(_open_shards, uses=_SPLIT, decodes=True),
+    "synthetic": _Kind(lambda request: synthetic(**request.options), uses=(), decodes=False),
+    "table": _Kind(_open_table, uses=_SPLIT, decodes=True),
+    "tfds": _Kind(_open_tfds, uses=("name", *_SPLIT), decodes=True),
 }
+
+
+def _defaults(function: Callable[..., Any]) -> dict[str, Any]:
+    parameters = inspect.signature(function).parameters.values()
+    return {p.name: p.default for p in parameters if p.kind is p.KEYWORD_ONLY}
+
+
+OPTIONS = {"synthetic": _defaults(synthetic), "table": _defaults(table)}
+"""By kind, the arguments that only it has, with their defaults."""

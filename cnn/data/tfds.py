@@ -6,6 +6,8 @@ import os
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+
 from cnn.data.contract import Example, SourceInfo, Sources
 from cnn.data.decode import read_image
 from cnn.errors import UserError
@@ -23,6 +25,11 @@ class TfdsSource:
         self._image, self._label = keys
         self._channels = channels
         self.info = info
+
+    @property
+    def labels(self) -> np.ndarray:
+        """Of all examples, read from the records; no image is decoded."""
+        return np.asarray([record[self._label] for record in self._records], np.int64)
 
     def __len__(self) -> int:
         return len(self._records)

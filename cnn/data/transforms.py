@@ -38,6 +38,8 @@ class Preprocess(NamedTuple):
         interpolation: A key of `INTERPOLATIONS`.
         fit: An image of any size and channels -> uint8 of the result's shape.
         normalise: The result's pixels in [0, 255] -> float32.
+        change: A random change of the result's pixels in training, of (image, generator); None
+            where there is none. Evaluation and prediction never call it.
     """
 
     image_size: int
@@ -45,6 +47,7 @@ class Preprocess(NamedTuple):
     interpolation: str
     fit: Callable[[Pixels], Fitted]
     normalise: Callable[[Fitted], ModelInput]
+    change: Callable[[Fitted, np.random.Generator], Fitted] | None = None
 
     def __call__(self, image: Pixels) -> ModelInput:
         """The image, fitted and normalised."""

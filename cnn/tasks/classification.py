@@ -13,6 +13,7 @@ from jaxtyping import Array, Float, Int
 
 from cnn.core import Batch, Key, Mean, Metrics, ModelState, Params, Task, TrainState, descend
 from cnn.errors import UserError
+from cnn.tasks.mixing import make_mix, mix_targets
 
 
 def make(
@@ -23,6 +24,7 @@ def make(
     top_k: int,
     auxiliary_weight: float,
     accumulate_steps: int,
+    mixing: Mapping[str, Any] | None = None,
 ) -> Task[TrainState]:
     """Cross-entropy classification.
 
@@ -43,11 +45,16 @@ def make(
             model has any: logits that it sows into the collection `auxiliary`. 0.3 in GoogLeNet's
             paper (Szegedy et al. 2015, section 5); 0 leaves them untrained.
         accumulate_steps: Parts of the batch whose gradients are averaged one after another.
+        mixing: Options of `cnn.tasks.mixing.make_mix`; None mixes nothing. Where it mixes, accuracy
+            in training is that on mixed images, against their own class.
 
     Raises:
-        UserError: For a smoothing outside [0, 1), a negative `top_k` or `auxiliary_weight`.
+        UserError: For a smoothing outside [0, 1), a negative `top_k` or `auxiliary_weight`, or what
+            mixing refuses.
     """
     _check(label_smoothing=label_smoothing, top_k=top_k, auxiliary_weight=auxiliary_weight)
+
+    mix = make_mix(mixing)
 
     def measure(
         logits: Float[Array, "batch classes"],
@@ -68,9 +75,9 @@ def make(
     ) -> tuple[Float[Array, ""], tuple[ModelState, Metrics]]:
         # Padding weighs 0, but 0 times the gradient of a NaN is a NaN.
         real = batch["weight"].reshape(-1, *(1 for _ in batch["image"].shape[1:])) > 0
-        images = jnp.where(real, batch["image"], 0)
+        images, kept = mix(key, jnp.where(real, batch["image"], 0), batch["weight"])
         logits, auxiliary, model_state = forward_train(model, params, model_state, images, key)
-        targets = jax.nn.one_hot(batch["label"], logits.shape[-1])
+        targets = mix_targets(jax.nn.one_hot(batch["label"], logits.shape[-1]), kept)
         targets = optax.smooth_labels(targets, label_smoothing)
         losses = optax.softmax_cross_entropy(logits, targets)
         metrics = measure(logits, batch["label"], batch["weight"], losses)

@@ -63,6 +63,18 @@ def test_optimizer_options_list_every_option_with_its_default():
         assert listed[name].to_dict() == defaults, name
 
 
+def test_mixing_lists_every_option_with_its_default():
+    from cnn.tasks.mixing import DEFAULTS
+
+    assert base.get_config().task.mixing.to_dict() == DEFAULTS
+
+
+def test_data_options_list_every_option_with_its_default():
+    from cnn.data.sources import OPTIONS
+
+    assert base.get_config().data.options.to_dict() == OPTIONS
+
+
 @pytest.mark.parametrize("path", CONFIGS)
 def test_config_builds_and_traces_one_update(path):
     config = config_file.read(str(ROOT / path), ["--config.parallel.num_devices=1"])

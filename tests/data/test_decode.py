@@ -6,7 +6,7 @@ import zlib
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageOps
 
 from cnn.data.decode import read_image
 from cnn.errors import UserError
@@ -156,7 +156,7 @@ def test_unreadable_is_named(tmp_path, monkeypatch) -> None:
     def refuse(*args):
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr(Image, "open", refuse)
+    monkeypatch.setattr(pathlib.Path, "read_bytes", refuse)
     with pytest.raises(UserError, match=r"secret\.png: Permission denied"):
         read_image(pathlib.Path("secret.png"))
 
@@ -174,3 +174,59 @@ def test_floats_are_refused() -> None:
     image = Image.fromarray(np.zeros((2, 2), np.float32))
     with pytest.raises(UserError, match="floating-point pixels"):
         read_image(encoded(image, "TIFF"))
+
+
+def jpeg_header(side: int) -> bytes:
+    """A JPEG whose header promises side x side pixels."""
+    data = bytearray(encoded(Image.fromarray(BLOCKS), "JPEG"))
+    start = data.index(b"\xff\xc0") + 5
+    data[start : start + 4] = struct.pack(">HH", side, side)
+    return bytes(data)
+
+
+def test_a_bomb_of_a_jpeg_is_refused_by_its_header() -> None:
+    with pytest.raises(UserError, match=r"cannot read bomb: more than .* decompression bomb"):
+        read_image(jpeg_header(60_000), name="bomb")
+
+
+@pytest.mark.parametrize("progressive", [False, True])
+@pytest.mark.parametrize("subsampling", ["4:4:4", "4:2:2", "4:2:0"])
+@pytest.mark.parametrize("mode", ["RGB", "L"])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_an_ordinary_jpeg_has_the_pixels_that_pillow_gives(
+    mode, subsampling, progressive, channels
+) -> None:
+    noise = Image.fromarray(RNG.integers(0, 256, (37, 51, 3), np.uint8)).convert(mode)
+    options = {"progressive": progressive, "quality": 70}
+    if mode == "RGB":
+        options["subsampling"] = subsampling
+    data = encoded(noise, "JPEG", **options)
+    want = np.asarray(Image.open(io.BytesIO(data)).convert("L" if channels == 1 else "RGB"))
+    got = read_image(data, channels=channels)
+    np.testing.assert_array_equal(got, want.reshape(37, 51, channels))
+    assert not got.flags.writeable
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_a_jpeg_is_turned_by_its_exif_tag(orientation) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    exif[0x010F] = "a camera"
+    data = encoded(Image.fromarray(BLOCKS[:, :16]), "JPEG", exif=exif, quality=95)
+    picture = ImageOps.exif_transpose(Image.open(io.BytesIO(data)))
+    np.testing.assert_array_equal(read_image(data), np.asarray(picture))
+
+
+def test_the_content_decides_not_the_extension(tmp_path) -> None:
+    for kind, name in (("PNG", "x.jpg"), ("JPEG", "x.png"), ("GIF", "x.txt")):
+        path = tmp_path / name
+        path.write_bytes(encoded(Image.fromarray(BLOCKS), kind))
+        assert np.abs(read_image(path).astype(int) - BLOCKS).mean() < 16
+
+
+def test_a_fault_that_pillow_forgives_is_forgiven() -> None:
+    """Bytes behind the data, as many cameras write them."""
+    data = encoded(Image.fromarray(BLOCKS), "JPEG")
+    want = read_image(data)
+    for fault in (data + b"trailer", data[:-2] + b"\x00\x00\x00" + data[-2:]):
+        np.testing.assert_array_equal(read_image(fault), want)

@@ -18,6 +18,7 @@ def opened(**changes):
         "eval_split": "",
         "eval_fraction": 0.2,
         "cache_mb": 1,
+        "options": {},
     }
     return open_sources(**{**values, **changes})
 
@@ -69,6 +70,23 @@ def test_a_value_that_the_source_would_ignore_is_refused(field) -> None:
         opened(**{field: "x"})
     with pytest.raises(UserError, match=r"data\.name='mnist' means nothing"):
         opened(source="folder", root="x", name="mnist")
+
+
+def test_options_reach_their_source_and_those_of_others_are_not_read() -> None:
+    options = {"synthetic": {"num_train": 7, "num_eval": 3, "height": 8}, "table": {"no": 1}}
+    train, held_out = opened(source="synthetic", options=options)
+    assert (len(train), len(held_out)) == (7, 3)
+    assert train[6]["image"].shape == (8, 224, 3)
+    with pytest.raises(UserError, match=r"data.options.table 'no' .*label_column"):
+        opened(source="table", options=options)
+    with pytest.raises(UserError, match=r"data.options.synthetic.num_train must be at least 1"):
+        opened(source="synthetic", options={"synthetic": {"num_train": 0}})
+
+
+@pytest.mark.parametrize("source", ["idx", "npz", "table", "shards", "folder"])
+def test_a_source_of_files_needs_its_root(source) -> None:
+    with pytest.raises(UserError, match=r"needs data\.root"):
+        opened(source=source)
 
 
 def test_importing_the_room_loads_nothing_heavy() -> None:
