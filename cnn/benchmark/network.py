@@ -186,9 +186,7 @@ def _make_task(model: Any, *, train: bool) -> Task[Any]:
             clip_norm=0.0,
             options={},
         )
-    return classification.make(
-        model, tx, label_smoothing=0.0, top_k=0, auxiliary_weight=0.3, accumulate_steps=1
-    )
+    return classification.make(model, tx, label_smoothing=0.0, top_k=0, accumulate_steps=1)
 
 
 def _noise(job: Network) -> dict[str, np.ndarray]:

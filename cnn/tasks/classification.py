@@ -22,8 +22,8 @@ def make(
     *,
     label_smoothing: float,
     top_k: int,
-    auxiliary_weight: float,
     accumulate_steps: int,
+    auxiliary_weight: float = 0.3,
     mixing: Mapping[str, Any] | None = None,
 ) -> Task[TrainState]:
     """Cross-entropy classification.
