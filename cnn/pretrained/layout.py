@@ -91,7 +91,7 @@ def layout_of(
         known = names.get(array), ""
         name, leaf = known if array in names else (names.get(layer), _LEAVES.get(path[-1], ""))
         if name is None:
-            whole = "/".join(path)
+            whole = "/".join(path[:-1] if path[-1] in _LEAVES else path)
             raise UserError(f"torch has no counterpart of {whole!r}: undo the override behind it")
         if not isinstance(name, str):
             name = name(*map(int, _DIGITS.findall("/".join(path))))

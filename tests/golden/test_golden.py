@@ -15,6 +15,13 @@ from tests.golden.draws import draw_all, images
 from tests.models.rows import still
 
 FILES = sorted(pathlib.Path(__file__).parent.glob("*.npz"))
+ROUNDING = {"inception_v3_299": 6e-3}
+"""Files whose float32 gradients are not held to 5e-3 in 95 of 100, and to what instead.
+
+In double precision they agree to 3e-13, so the rest is rounding: batch statistics of 4 images
+through 94 norms. The order of sums alone moves the figure: 5.4e-3 with `lax`'s own convolutions,
+5.3e-3 to 5.6e-3 with ours, 4.0e-3 where norms sum columns first, which is no more exact.
+"""
 OUR_NAMES = {
     "mobilenetv1_100": "mobilenet_v1",
     "vit_small_patch16_224": "vit_s_16",
@@ -51,7 +58,15 @@ def norms(tensors: dict[str, np.ndarray], names: list[str]) -> np.ndarray:
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
 def test_golden(path):
-    check(path, np.float32, logits=1e-5, train=1e-4, gradient=2e-2, most=5e-3, running=1e-5)
+    most = ROUNDING.get(path.stem, 5e-3)
+    check(path, np.float32, logits=1e-5, train=1e-4, gradient=2e-2, most=most, running=1e-5)
+
+
+@pytest.mark.parametrize("name", ROUNDING)
+def test_golden_in_double_precision(name):
+    path = pathlib.Path(__file__).with_name(f"{name}.npz")
+    with jax.enable_x64(True):
+        check(path, np.float64, logits=1e-6, train=1e-6, gradient=1e-6, most=1e-6, running=1e-6)
 
 
 def check(

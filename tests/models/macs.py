@@ -114,3 +114,8 @@ CHANGED = [
     ("efficientnet_v2_s", {}, 300, "5.308"),
 ]
 """(network, what is changed, image size, multiply-accumulates in 10^9)."""
+
+
+def rounded_like(reference: str, macs: int) -> str:
+    """In 10^9, with as many decimals as the reference."""
+    return f"{macs / 1e9:.{len(reference.partition('.')[2])}f}"

@@ -11,7 +11,7 @@ from cnn.nn import Features, Style
 from tests.models.rows import build, evaluate, images
 
 X = jax.random.normal(jax.random.key(0), (2, 6, 6, 8))
-STYLE = Style("silu", 0.9, 1e-3, None, "float32")
+STYLE = Style("silu", "se", 0.9, 1e-3, None, "float32")
 
 
 def kernels(stage: Stage) -> dict[str, tuple[int, ...]]:
