@@ -15,12 +15,11 @@ from tests.golden.draws import draw_all, images
 from tests.models.rows import still
 
 FILES = sorted(pathlib.Path(__file__).parent.glob("*.npz"))
-ROUNDING = {"inception_v3_299": 6e-3}
-"""Files whose float32 gradients are not held to 5e-3 in 95 of 100, and to what instead.
+IN_DOUBLE = ("inception_v3_299",)
+"""Files whose gradients are held in double precision, to 1e-6, instead of 95 of 100 in single.
 
-In double precision they agree to 3e-13, so the rest is rounding: batch statistics of 4 images
-through 94 norms. The order of sums alone moves the figure: 5.4e-3 with `lax`'s own convolutions,
-5.3e-3 to 5.6e-3 with ours, 4.0e-3 where norms sum columns first, which is no more exact.
+That share is rounding here: 299 pixels, 94 norms over 4 images. torchvision itself in float32 gets
+5.3e-3, and 7.8e-3 with channels last; lax's convolutions 5.4e-3, ours 5.3e-3 to 5.6e-3.
 """
 OUR_NAMES = {
     "mobilenetv1_100": "mobilenet_v1",
@@ -58,11 +57,11 @@ def norms(tensors: dict[str, np.ndarray], names: list[str]) -> np.ndarray:
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
 def test_golden(path):
-    most = ROUNDING.get(path.stem, 5e-3)
+    most = 2e-2 if path.stem in IN_DOUBLE else 5e-3
     check(path, np.float32, logits=1e-5, train=1e-4, gradient=2e-2, most=most, running=1e-5)
 
 
-@pytest.mark.parametrize("name", ROUNDING)
+@pytest.mark.parametrize("name", IN_DOUBLE)
 def test_golden_in_double_precision(name):
     path = pathlib.Path(__file__).with_name(f"{name}.npz")
     with jax.enable_x64(True):
