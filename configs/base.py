@@ -78,7 +78,7 @@ def get_config() -> Any:
         }
     )
     # cnn.data.train_batches
-    config.loader = ConfigDict({"batch_size": 128, "num_threads": 1})
+    config.loader = ConfigDict({"batch_size": 128, "num_threads": 1, "num_workers": 0})
     # cnn.data.eval_batches
     config.evaluation = ConfigDict({"batch_size": 256})
 

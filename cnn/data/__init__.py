@@ -3,7 +3,7 @@
 from cnn.data.augment import make_augment
 from cnn.data.contract import ArraySource, Example, Source, SourceInfo, Sources
 from cnn.data.decode import read_image
-from cnn.data.pipeline import eval_batches, steps_per_epoch, train_batches
+from cnn.data.pipeline import Host, eval_batches, steps_per_epoch, train_batches
 from cnn.data.policy import make_policy
 from cnn.data.prepare import prepare
 from cnn.data.sampling import Concatenation, Subset, make_sampling
@@ -14,6 +14,7 @@ __all__ = [
     "ArraySource",
     "Concatenation",
     "Example",
+    "Host",
     "Preprocess",
     "Source",
     "SourceInfo",
