@@ -16,7 +16,8 @@ import numpy as np
 import optax
 from flax import linen as nn
 
-from cnn import checkpoint, data, models, optim, parallel
+from cnn import checkpoint, data, models, optim, parallel, resident
+from cnn import feed as feeds
 from cnn.core import Task
 from cnn.errors import UserError, unknown
 from cnn.evaluators import classification as classification_evaluator
@@ -67,6 +68,23 @@ class Experiment(NamedTuple):
     loop: Loop
     steps_per_epoch: int
     learning_rate: Callable[[int], float]
+    resident: resident.Resident | None = None
+
+    def feed(self, start_step: int) -> feeds.Feed:
+        """What the loop feeds to the devices, from the step after `start_step` on."""
+        if self.resident is None:
+            return feeds.HostFeed(self.train_batches(start_step), self.strategy)
+        loader = self.config["loader"]
+        return feeds.ResidentFeed(
+            self.resident,
+            self._sources().train,
+            self.strategy,
+            preprocess=self.preprocess(),
+            seed=self.config["seed"],
+            batch_size=loader["batch_size"],
+            start_step=start_step,
+            num_threads=loader["num_threads"],
+        )
 
     def train_batches(self, start_step: int) -> Generator[HostBatch, None, None]:
         """This host's training batches from the one of step `start_step` on, without end."""
@@ -77,8 +95,7 @@ class Experiment(NamedTuple):
             call(self.config, "augment", call(self.config, "policy", self.preprocess())),
             seed=self.config["seed"],
             start_step=start_step,
-            host_index=jax.process_index(),
-            host_count=jax.process_count(),
+            host=_this_host(),
         )
 
     def eval_batches(self) -> Iterator[HostBatch]:
@@ -88,12 +105,11 @@ class Experiment(NamedTuple):
             self.preprocess(),
             # Any size is legal, since padding fills what the devices cannot share.
             batch_size=self.shared(self.config["evaluation"]["batch_size"]),
-            host_index=jax.process_index(),
-            host_count=jax.process_count(),
+            host=_this_host(),
             num_threads=self.config["loader"]["num_threads"],
         )
 
-    def preprocess(self) -> Callable[[np.ndarray], np.ndarray]:
+    def preprocess(self) -> data.Preprocess:
         """A picture of any size -> what the model sees of it, outside training."""
         return call(self.config, "preprocess")
 
@@ -150,7 +166,18 @@ def build(config: Config) -> Experiment:
     _check_target(sources.train.info, config["task"]["name"])
     sources = sources._replace(train=call(config, "sampling", sources.train))
     facts = DataFacts(tuple(sources.train.info.class_names), len(sources.train), len(sources.eval))
-    return build_without_data(config, facts)._replace(sources=sources)
+    return build_without_data(config, facts)._replace(
+        sources=sources, resident=_make_resident(config)
+    )
+
+
+def _make_resident(config: Config) -> resident.Resident | None:
+    # Runs of older versions have no such section, and `evaluate` reads their configs.
+    if "resident" not in config:
+        return None
+    section = config["preprocess"]
+    changed = call(config, "policy", call(config, "preprocess"))
+    return call(config, "resident", changed, config["augment"], (section["mean"], section["std"]))
 
 
 def _check_target(info: data.SourceInfo, task: str) -> None:
@@ -186,6 +213,10 @@ def build_without_data(config: Config, facts: DataFacts) -> Experiment:
         return float(config["optimizer"]["learning_rate"] * schedule(jnp.asarray(step)))
 
     return Experiment(config, facts, None, strategy, task, loop, steps_per_epoch, learning_rate)
+
+
+def _this_host() -> data.Host:
+    return data.Host(jax.process_index(), jax.process_count())
 
 
 def make_loop(
@@ -243,6 +274,7 @@ SECTIONS: dict[str, Callable[..., Any]] = {
     "policy": data.make_policy,
     "augment": data.make_augment,
     "loader": data.train_batches,
+    "resident": resident.make_resident,
     "evaluation": data.eval_batches,
     "model": models.classifier,
     "init": initialise.load_initial,

@@ -39,7 +39,7 @@ def get_config() -> Any:
     )
     # cnn.data.make_sampling
     config.sampling = ConfigDict(
-        {"fraction": 1.0, "balance": 0.0, "repeats": 1, "on_error": "skip"}
+        {"fraction": 1.0, "balance": 0.0, "weights": (), "repeats": 1, "on_error": "skip"}
     )
     # cnn.data.make_preprocess
     config.preprocess = ConfigDict(
@@ -78,7 +78,17 @@ def get_config() -> Any:
         }
     )
     # cnn.data.train_batches
-    config.loader = ConfigDict({"batch_size": 128, "num_threads": 1})
+    config.loader = ConfigDict({"batch_size": 128, "num_threads": 1, "num_workers": 0})
+    # cnn.resident.make_resident
+    config.resident = ConfigDict(
+        {
+            "enabled": False,
+            "steps_per_dispatch": 1,
+            "alternate_flips": False,
+            "reflect": False,
+            "max_mb": 1024,
+        }
+    )
     # cnn.data.eval_batches
     config.evaluation = ConfigDict({"batch_size": 256})
 

@@ -86,10 +86,10 @@ COMMAND = [
 ]
 
 
-def start_child(directory):
+def start_child(directory, *overrides):
     cache = str(jax.config.values["jax_compilation_cache_dir"])
     return subprocess.Popen(
-        [*COMMAND, f"--workdir={directory}"],
+        [*COMMAND, f"--workdir={directory}", *overrides],
         cwd=ROOT,
         env={**os.environ, "JAX_COMPILATION_CACHE_DIR": cache},
         stdout=subprocess.PIPE,
@@ -124,8 +124,8 @@ def unbroken(tmp_path_factory):
 
 def test_run_killed_three_times_is_the_unbroken_run_bit_for_bit(unbroken, tmp_path):
     draw = random.Random(20261122)
-    for low, high in ((1, 90), (90, 180), (180, 270)):
-        child = start_child(tmp_path)
+    for num_workers, (low, high) in enumerate(((1, 90), (90, 180), (180, 270))):
+        child = start_child(tmp_path, f"--config.loader.num_workers={num_workers}")
         wait_for_step(child, tmp_path, draw.randint(low, high))
         child.send_signal(signal.SIGKILL)
         child.communicate()
@@ -176,6 +176,26 @@ def test_log_has_every_line_that_is_due(tmp_path):
     assert first["train/learning_rate"] == pytest.approx(
         2e-3 * 1 / experiment.steps_per_epoch, rel=1e-5
     )
+
+
+def test_share_of_waiting_for_data_is_in_the_lines_and_on_the_screen(tmp_path):
+    screen = io.StringIO()
+    experiment = tiny.experiment(train={"num_steps": 6, "log_every_steps": 2})
+    terminal = rich.console.Console(file=screen, width=200)
+    with Console(6, experiment.steps_per_epoch, log_every_steps=2, screen=terminal) as console:
+        train.train(experiment, tmp_path, console)
+    shares = [line["perf/data_wait"] for line in read_metrics(tmp_path) if "train/loss" in line]
+    assert len(shares) == 3
+    assert all(0 <= share < 1 for share in shares)
+    assert "data wait 0." in screen.getvalue()
+
+
+def test_steps_until_something_is_due():
+    loop = tiny.experiment().loop._replace(
+        num_steps=20, log_every_steps=6, eval_every_steps=9, checkpoint_every_steps=100
+    )
+    found = [train.steps_until_due(step, loop) for step in (0, 5, 6, 8, 9, 18, 19)]
+    assert found == [6, 1, 3, 1, 3, 2, 1]
 
 
 def test_line_is_the_mean_of_its_steps(tmp_path):

@@ -22,8 +22,8 @@ CONFIGS = sorted(
 )
 # What these functions are told by the run, not by the config.
 DERIVED = {
-    "loader": {"seed", "start_step", "host_index", "host_count"},
-    "evaluation": {"host_index", "host_count", "num_threads"},
+    "loader": {"seed", "start_step", "host"},
+    "evaluation": {"host", "num_threads"},
     "model": {"num_classes", "axis_name"},
 }
 
