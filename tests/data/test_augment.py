@@ -4,7 +4,13 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from cnn.data.augment import affine, make_augment, pad_and_crop, random_crop_box
+from cnn.data.augment import (
+    affine,
+    alternating_flip,
+    make_augment,
+    pad_and_crop,
+    random_crop_box,
+)
 from cnn.data.transforms import make_preprocess
 from cnn.errors import UserError
 
@@ -202,3 +208,14 @@ def test_rotation_shift_and_scale_stay_within_their_spread() -> None:
 def test_values_out_of_range_are_refused(changes, message) -> None:
     with pytest.raises(UserError, match=message):
         augment(**changes)
+
+
+def test_alternating_flips_are_pinned_and_show_every_example_both_ways() -> None:
+    first, second, third = (alternating_flip(0, epoch, 10_000) for epoch in range(3))
+    assert first[:12].astype(int).tolist() == [0, 1, 1, 0, 0, 0, 1, 1, 1, 1, 0, 0]
+    # Binomial(10000, 1/2): five standard deviations are 250.
+    assert abs(int(first.sum()) - 5000) < 250
+    np.testing.assert_array_equal(second, ~first)
+    np.testing.assert_array_equal(third, first)
+    np.testing.assert_array_equal(alternating_flip(0, 0, 7), first[:7])
+    assert abs(int((alternating_flip(1, 0, 10_000) ^ first).sum()) - 5000) < 250
