@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from cnn.data import distort
-from cnn.data.transforms import Pixels
+from cnn.data.resize import Pixels
 
 Change = Callable[[Pixels, np.random.Generator], Pixels]
 Op = tuple[Callable[[Pixels, float], Pixels], Callable[[float, int], float], bool]

@@ -7,7 +7,8 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from cnn.data import policies
-from cnn.data.transforms import Pixels, Preprocess
+from cnn.data.resize import Pixels
+from cnn.data.transforms import Preprocess
 from cnn.errors import UserError, unknown
 
 
