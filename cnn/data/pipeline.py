@@ -10,15 +10,18 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float32, Int64, UInt8
 
+from cnn.data.by_epoch import ByEpoch, augment_of
 from cnn.data.contract import Source
 from cnn.data.sampling import Drawn
 from cnn.errors import UserError
 
 Image = Float32[np.ndarray, "height width channels"]
 Augment = Callable[[UInt8[np.ndarray, "height width channels"], np.random.Generator], Image]
-Preprocess = Callable[[UInt8[np.ndarray, "height width channels"]], Image]
+Views = Float32[np.ndarray, "views height width channels"]
+Preprocess = Callable[[UInt8[np.ndarray, "height width channels"]], Image | Views]
 HostBatch = dict[str, np.ndarray]
-"""`image` float32 [batch, height, width, channels], `label` int32 [batch] (where the target is no
+"""`image` float32 [batch, height, width, channels] (evaluated in several views, [batch, views,
+height, width, channels]), `label` int32 [batch] (where the target is no
 class, float32 [batch, targets]), `weight` float32 [batch]: 1 for an example, 0 for padding."""
 
 _AUGMENT_STREAM = 1 << 63
@@ -57,7 +60,7 @@ def _drawn(source: Source, seed: int, epoch: int) -> Int64[np.ndarray, " example
 
 def train_batches(
     source: Source,
-    augment: Augment,
+    augment: Augment | ByEpoch,
     *,
     batch_size: int,
     seed: int,
@@ -74,7 +77,8 @@ def train_batches(
 
     Args:
         source: The examples.
-        augment: (image, generator) -> what the model sees; it draws from this generator only.
+        augment: (image, generator) -> what the model sees; it draws from this generator only. Or
+            one for each epoch.
         batch_size: Examples in a batch over all hosts.
         seed: Of order and augmentation, in [0, 2**64).
         start_step: The first batch returned; reaching it costs nothing.
@@ -94,15 +98,18 @@ def train_batches(
     order = functools.lru_cache(maxsize=2)(
         lambda epoch: _drawn(source, seed, epoch)[: steps * batch_size]
     )
+    augment_at = augment_of(augment, seed, len(source))
 
     def load(step: int) -> HostBatch:
         epoch, batch = divmod(step, steps)
         positions = range(batch * batch_size, (batch + 1) * batch_size)[part]
         indices, generator_at = order(epoch), _generator_at(seed, epoch)
+        augmented = augment_at(epoch)
         images, labels = [], []
         for position in positions:
-            example = source[int(indices[position])]
-            images.append(augment(example["image"], generator_at(position)))
+            index = int(indices[position])
+            example = source[index]
+            images.append(augmented(example["image"], generator_at(position), index))
             labels.append(example["label"])
         return _batch(images, labels, len(images))
 
@@ -125,7 +132,7 @@ def eval_batches(
 
     Args:
         source: The examples.
-        preprocess: image -> what the model sees.
+        preprocess: image -> what the model sees, once or in several views (`make_views`).
         batch_size: Examples in a batch over all hosts; it may be larger than the source.
         host_index: This host reads the `host_index`-th contiguous slice of each batch.
         host_count: Hosts that share a batch.
