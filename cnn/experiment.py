@@ -15,6 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from flax import linen as nn
+from flax.errors import FlaxError
 
 from cnn import checkpoint, data, models, optim, parallel
 from cnn.core import Task
@@ -56,6 +57,13 @@ class Loop(NamedTuple):
     checkpoint_every_steps: int
 
 
+class Evaluation(NamedTuple):
+    """How the evaluation split is seen; see `make_evaluation`."""
+
+    batch_size: int
+    views: str
+
+
 class Experiment(NamedTuple):
     """The parts of a run; `sources` is None where only predictions are wanted."""
 
@@ -74,7 +82,7 @@ class Experiment(NamedTuple):
             self.config,
             "loader",
             self._sources().train,
-            call(self.config, "augment", call(self.config, "policy", self.preprocess())),
+            self.augment(),
             seed=self.config["seed"],
             start_step=start_step,
             host_index=jax.process_index(),
@@ -85,27 +93,33 @@ class Experiment(NamedTuple):
         """This host's evaluation batches: every example once, padding of weight 0."""
         return data.eval_batches(
             self._sources().eval,
-            self.preprocess(),
+            self.views(),
             # Any size is legal, since padding fills what the devices cannot share.
-            batch_size=self.shared(self.config["evaluation"]["batch_size"]),
+            batch_size=self.shared(call(self.config, "evaluation").batch_size),
             host_index=jax.process_index(),
             host_count=jax.process_count(),
             num_threads=self.config["loader"]["num_threads"],
         )
 
-    def preprocess(self) -> Callable[[np.ndarray], np.ndarray]:
-        """A picture of any size -> what the model sees of it, outside training."""
-        return call(self.config, "preprocess")
+    def augment(self) -> data.ByEpoch:
+        """A picture of any size -> what the model sees of it in an epoch of training."""
+        preprocess = call(self.config, "policy", call(self.config, "preprocess"))
+        return call(self.config, "by_epoch", call(self.config, "augment", preprocess))
+
+    def views(self) -> Callable[[np.ndarray], np.ndarray]:
+        """A picture of any size -> what the model sees of it outside training, once or in views."""
+        preprocess = call(self.config, "preprocess")
+        return data.make_views(preprocess, call(self.config, "evaluation").views)
 
     def shared(self, batch_size: int) -> int:
         """The next batch size from `batch_size` on that the devices can share."""
         count = self.strategy.num_devices
         return -(-batch_size // count) * count
 
-    def blank_batch(self, batch_size: int) -> HostBatch:
-        """A batch of zeros, for its shapes."""
+    def blank_batch(self, batch_size: int, image_size: int = 0) -> HostBatch:
+        """A batch of zeros, for its shapes; an `image_size` of 0 is the evaluation's."""
         section = self.config["preprocess"]
-        size = section["image_size"]
+        size = image_size or section["image_size"]
         return {
             "image": np.zeros((batch_size, size, size, section["channels"]), np.float32),
             "label": np.zeros(batch_size, np.int32),
@@ -120,6 +134,25 @@ class Experiment(NamedTuple):
         """
         batch = self.blank_batch(self.config["loader"]["batch_size"])
         return jax.eval_shape(self.task.init, jax.random.key(0), batch)
+
+    def check_sizes(self) -> None:
+        """Tries the model on every size that images have in training, without computing anything.
+
+        Raises:
+            UserError: If it cannot take one of them.
+        """
+        sizes = set(self.augment().sizes_px) - {self.config["preprocess"]["image_size"]}
+        state = self.abstract_state() if sizes else None
+        for size in sorted(sizes):
+            blank = self.blank_batch(self.config["loader"]["batch_size"], size)
+            try:
+                jax.eval_shape(self.task.evaluate, state, blank)
+            except (UserError, FlaxError, TypeError, ValueError) as error:
+                reason = str(error) if isinstance(error, UserError) else "its input size is fixed"
+                raise UserError(
+                    f"{self.config['model']['name']} cannot take the images of {size} pixels of "
+                    f"by_epoch.sizes_px: {reason}"
+                ) from error
 
     def initial(self) -> initialise.Initial | None:
         """What the training starts from, as the section `init` says; None where from nothing."""
@@ -168,6 +201,8 @@ def build_without_data(config: Config, facts: DataFacts) -> Experiment:
     parallel.check_batch_size(batch_size, strategy.num_devices)
     steps_per_epoch = data.steps_per_epoch(facts.num_train, batch_size)
     loop = call(config, "train", steps_per_epoch)
+    # A mistake in what only the first evaluation reads should not wait for it.
+    data.make_views(call(config, "preprocess"), call(config, "evaluation").views)
     schedule = call(config, "schedule", loop.num_steps, steps_per_epoch)
     model = call(config, "model", num_classes=len(facts.class_names), axis_name=strategy.axis_name)
     tx = optax.chain(
@@ -228,6 +263,17 @@ def make_loop(
     )
 
 
+def make_evaluation(*, batch_size: int, views: str = "center") -> Evaluation:
+    """How the evaluation split is seen, in training and by `cnn evaluate`.
+
+    Args:
+        batch_size: Examples in a batch over all hosts; it may be larger than the split. Of several
+            views the network sees one after another, but a batch holds all.
+        views: "center", "flip" or "ten_crop": see `cnn.data.make_views`.
+    """
+    return Evaluation(batch_size, views)
+
+
 def _make_task(
     model: nn.Module, tx: optax.GradientTransformation, *, name: str, **options: Any
 ) -> Task[Any]:
@@ -242,8 +288,9 @@ SECTIONS: dict[str, Callable[..., Any]] = {
     "preprocess": data.make_preprocess,
     "policy": data.make_policy,
     "augment": data.make_augment,
+    "by_epoch": data.make_by_epoch,
     "loader": data.train_batches,
-    "evaluation": data.eval_batches,
+    "evaluation": make_evaluation,
     "model": models.classifier,
     "init": initialise.load_initial,
     "task": _make_task,
@@ -258,6 +305,16 @@ SECTIONS: dict[str, Callable[..., Any]] = {
 """The function whose keyword-only arguments a section of the config is."""
 
 
+def defaults() -> dict[str, Any]:
+    """SECTION.KEY -> its default, as JSON holds it, of the keys that have one."""
+    return {
+        f"{section}.{p.name}": list(p.default) if isinstance(p.default, tuple) else p.default
+        for section, function in SECTIONS.items()
+        for p in inspect.signature(function).parameters.values()
+        if p.kind is p.KEYWORD_ONLY and p.default is not p.empty
+    }
+
+
 def call(config: Config, section: str, *args: Any, **derived: Any) -> Any:
     """Calls the function of a section with its values.
 
@@ -270,12 +327,13 @@ def call(config: Config, section: str, *args: Any, **derived: Any) -> Any:
     Raises:
         UserError: If the section is not there, or its keys are not those of the function.
     """
-    if section not in config:
-        raise UserError(f"the config has no section {section!r} (configs/base.py has one)")
     function = SECTIONS[section]
     parameters = inspect.signature(function).parameters.values()
-    values = config[section]
     keywords = {p.name: p for p in parameters if p.kind is p.KEYWORD_ONLY and p.name not in derived}
+    # Runs that are older than a section go on as if it had its defaults.
+    values = config.get(section, {})
+    if section not in config and any(p.default is p.empty for p in keywords.values()):
+        raise UserError(f"the config has no section {section!r} (configs/base.py has one)")
     if not any(p.kind is p.VAR_KEYWORD for p in parameters):
         for key in values:
             if key not in keywords:

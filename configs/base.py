@@ -77,10 +77,12 @@ def get_config() -> Any:
             "cutout_px": 0,
         }
     )
+    # cnn.data.make_by_epoch
+    config.by_epoch = ConfigDict({"alternate_flips": False, "sizes_px": (), "from_epochs": ()})
     # cnn.data.train_batches
     config.loader = ConfigDict({"batch_size": 128, "num_threads": 1})
-    # cnn.data.eval_batches
-    config.evaluation = ConfigDict({"batch_size": 256})
+    # cnn.experiment.make_evaluation
+    config.evaluation = ConfigDict({"batch_size": 256, "views": "center"})
 
     # cnn.models.classifier; an experiment may add fields of its model
     config.model = ConfigDict({"name": "resnet50", "dtype": "float32"})

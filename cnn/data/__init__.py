@@ -1,6 +1,7 @@
 """Data: sources of examples, decoding, augmentation, and the pipeline that makes batches."""
 
 from cnn.data.augment import make_augment
+from cnn.data.by_epoch import ByEpoch, make_by_epoch
 from cnn.data.contract import ArraySource, Example, Source, SourceInfo, Sources
 from cnn.data.decode import read_image
 from cnn.data.pipeline import eval_batches, steps_per_epoch, train_batches
@@ -9,9 +10,11 @@ from cnn.data.prepare import prepare
 from cnn.data.sampling import Concatenation, Subset, make_sampling
 from cnn.data.sources import open_sources
 from cnn.data.transforms import Preprocess, make_preprocess
+from cnn.data.views import make_views
 
 __all__ = [
     "ArraySource",
+    "ByEpoch",
     "Concatenation",
     "Example",
     "Preprocess",
@@ -21,9 +24,11 @@ __all__ = [
     "Subset",
     "eval_batches",
     "make_augment",
+    "make_by_epoch",
     "make_policy",
     "make_preprocess",
     "make_sampling",
+    "make_views",
     "open_sources",
     "prepare",
     "read_image",
