@@ -85,20 +85,20 @@ class Experiment(NamedTuple):
             self.augment(),
             seed=self.config["seed"],
             start_step=start_step,
-            host_index=jax.process_index(),
-            host_count=jax.process_count(),
+            host=_this_host(),
         )
 
     def eval_batches(self) -> Iterator[HostBatch]:
         """This host's evaluation batches: every example once, padding of weight 0."""
+        # A run may be older than a key of the loader.
+        loader = {"num_workers": 0, **self.config["loader"]}
         return data.eval_batches(
             self._sources().eval,
             self.views(),
             # Any size is legal, since padding fills what the devices cannot share.
             batch_size=self.shared(call(self.config, "evaluation").batch_size),
-            host_index=jax.process_index(),
-            host_count=jax.process_count(),
-            num_threads=self.config["loader"]["num_threads"],
+            host=_this_host(),
+            num_threads=max(loader["num_threads"], loader["num_workers"]),
         )
 
     def augment(self) -> data.ByEpoch:
@@ -221,6 +221,10 @@ def build_without_data(config: Config, facts: DataFacts) -> Experiment:
         return float(config["optimizer"]["learning_rate"] * schedule(jnp.asarray(step)))
 
     return Experiment(config, facts, None, strategy, task, loop, steps_per_epoch, learning_rate)
+
+
+def _this_host() -> data.Host:
+    return data.Host(jax.process_index(), jax.process_count())
 
 
 def make_loop(

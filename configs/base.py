@@ -80,7 +80,7 @@ def get_config() -> Any:
     # cnn.data.make_by_epoch
     config.by_epoch = ConfigDict({"alternate_flips": False, "sizes_px": (), "from_epochs": ()})
     # cnn.data.train_batches
-    config.loader = ConfigDict({"batch_size": 128, "num_threads": 1})
+    config.loader = ConfigDict({"batch_size": 128, "num_threads": 1, "num_workers": 0})
     # cnn.experiment.make_evaluation
     config.evaluation = ConfigDict({"batch_size": 256, "views": "center"})
 

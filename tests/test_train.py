@@ -88,10 +88,10 @@ COMMAND = [
 ]
 
 
-def start_child(directory):
+def start_child(directory, *overrides):
     cache = str(jax.config.values["jax_compilation_cache_dir"])
     return subprocess.Popen(
-        [*COMMAND, f"--workdir={directory}"],
+        [*COMMAND, f"--workdir={directory}", *overrides],
         cwd=ROOT,
         env={**os.environ, "JAX_COMPILATION_CACHE_DIR": cache},
         stdout=subprocess.PIPE,
@@ -126,8 +126,8 @@ def unbroken(tmp_path_factory):
 
 def test_run_killed_three_times_is_the_unbroken_run_bit_for_bit(unbroken, tmp_path):
     draw = random.Random(20261122)
-    for low, high in ((1, 90), (90, 180), (180, 270)):
-        child = start_child(tmp_path)
+    for num_workers, (low, high) in enumerate(((1, 90), (90, 180), (180, 270))):
+        child = start_child(tmp_path, f"--config.loader.num_workers={num_workers}")
         wait_for_step(child, tmp_path, draw.randint(low, high))
         child.send_signal(signal.SIGKILL)
         child.communicate()

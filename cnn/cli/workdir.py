@@ -33,6 +33,7 @@ MAY_CHANGE = (
     "data.root",
     "data.cache_mb",
     "loader.num_threads",
+    "loader.num_workers",
     "sampling.on_error",
 )
 PACKAGES = ("cnn", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "numpy")

@@ -4,7 +4,7 @@ from cnn.data.augment import make_augment
 from cnn.data.by_epoch import ByEpoch, make_by_epoch
 from cnn.data.contract import ArraySource, Example, Source, SourceInfo, Sources
 from cnn.data.decode import read_image
-from cnn.data.pipeline import eval_batches, steps_per_epoch, train_batches
+from cnn.data.pipeline import Host, eval_batches, steps_per_epoch, train_batches
 from cnn.data.policy import make_policy
 from cnn.data.prepare import prepare
 from cnn.data.sampling import Concatenation, Subset, make_sampling
@@ -17,6 +17,7 @@ __all__ = [
     "ByEpoch",
     "Concatenation",
     "Example",
+    "Host",
     "Preprocess",
     "Source",
     "SourceInfo",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from typing import Any
 
 import numpy as np
 
@@ -13,7 +14,8 @@ class Cached:
     """Another source whose examples are kept in memory after the first reading.
 
     Once `max_bytes` of pixels are kept, the other examples are read anew each time. What it returns
-    does not depend on what is kept.
+    does not depend on what is kept. A copy in another process keeps nothing, since each would keep
+    the same again.
     """
 
     def __init__(self, source: Source, *, max_bytes: int) -> None:
@@ -46,3 +48,9 @@ class Cached:
                 self._free_bytes -= example["image"].nbytes
                 self._kept[index] = example
         return example
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"_source": self._source}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__init__(state["_source"], max_bytes=0)

@@ -39,7 +39,8 @@ class SourceInfo(NamedTuple):
 class Source(Protocol):
     """A sequence of examples; `source[i]` is the same example whenever it is read.
 
-    Reading is safe from several threads. An image that cannot be read raises `UserError`.
+    Reading is safe from several threads, and from a pickled copy in another process. An image that
+    cannot be read raises `UserError`.
     """
 
     @property
@@ -66,6 +67,15 @@ def labels_of(source: Source) -> np.ndarray:
     if known is not None:
         return known
     return np.asarray([source[index]["label"] for index in range(len(source))])
+
+
+def parts_of(source: Source) -> np.ndarray:
+    """Which of the sources that were put together each example is from, int64 [examples].
+
+    It is what the source knows as `parts`, else 0.
+    """
+    known = getattr(source, "parts", None)
+    return np.zeros(len(source), np.int64) if known is None else known
 
 
 class Sources(NamedTuple):

@@ -1,7 +1,8 @@
-"""Batches as a pure function of (seed, step), read ahead by threads, the same on all hosts."""
+"""Batches as a pure function of (seed, step), read ahead of their use, the same on all hosts."""
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import sys
 from collections.abc import Callable, Generator
@@ -10,8 +11,10 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float32, Int64, UInt8
 
+from cnn.data.ahead import read_ahead
 from cnn.data.by_epoch import ByEpoch, augment_of
 from cnn.data.contract import Source
+from cnn.data.faults import faults_of
 from cnn.data.sampling import Drawn
 from cnn.errors import UserError
 
@@ -20,10 +23,31 @@ Augment = Callable[[UInt8[np.ndarray, "height width channels"], np.random.Genera
 Views = Float32[np.ndarray, "views height width channels"]
 Preprocess = Callable[[UInt8[np.ndarray, "height width channels"]], Image | Views]
 HostBatch = dict[str, np.ndarray]
-"""`image` float32 [batch, height, width, channels] (evaluated in several views, [batch, views,
-height, width, channels]), `label` int32 [batch] (where the target is no
-class, float32 [batch, targets]), `weight` float32 [batch]: 1 for an example, 0 for padding."""
+"""`image` float32 [batch, height, width, channels] (of several views [batch, views, height, width,
+channels]), `label` int32 [batch] (where the target is no class, float32 [batch, targets]), `weight`
+float32 [batch]: 1 for an example, 0 for padding."""
 
+
+@dataclasses.dataclass(frozen=True)
+class Host:
+    """The `index`-th of `count` processes that share batches: it reads that contiguous slice."""
+
+    index: int = 0
+    count: int = 1
+
+    def slice_of(self, batch_size: int) -> slice:
+        """Its part of a batch over all hosts. Raises a UserError where they cannot share it."""
+        if batch_size < 1 or batch_size % self.count:
+            raise UserError(
+                f"a batch of {batch_size} cannot be shared by {self.count} hosts; choose a "
+                f"multiple of {self.count}, for instance "
+                f"{max(1, batch_size // self.count) * self.count}"
+            )
+        size = batch_size // self.count
+        return slice(self.index * size, (self.index + 1) * size)
+
+
+_ALONE = Host()
 _AUGMENT_STREAM = 1 << 63
 """Set in the half of a Philox key that holds the epoch, it parts augmentation from order."""
 
@@ -65,15 +89,16 @@ def train_batches(
     batch_size: int,
     seed: int,
     start_step: int = 0,
-    host_index: int = 0,
-    host_count: int = 1,
+    host: Host = _ALONE,
     num_threads: int = 1,
+    num_workers: int = 0,
 ) -> Generator[HostBatch, None, None]:
-    """This host's part of every training batch, without end; `close()` stops the threads.
+    """This host's part of every training batch, without end; `close()` ends what reads ahead.
 
     Which examples make batch k depends on (seed, k) alone, and how one is augmented on (seed,
-    epoch, position in the epoch) alone: hosts, threads and `start_step` change nothing. An epoch
-    drops the remainder that fills no batch; since the next has another order, nothing is lost.
+    epoch, position in the epoch) alone: hosts, threads, workers and `start_step` change nothing.
+    An epoch drops the remainder that fills no batch; since the next has another order, nothing is
+    lost.
 
     Args:
         source: The examples.
@@ -82,18 +107,42 @@ def train_batches(
         batch_size: Examples in a batch over all hosts.
         seed: Of order and augmentation, in [0, 2**64).
         start_step: The first batch returned; reaching it costs nothing.
-        host_index: This host reads the `host_index`-th contiguous slice of each batch.
-        host_count: Hosts that share a batch.
-        num_threads: Threads that prepare batches ahead; 0 prepares a batch when it is asked for.
+        host: Which part of each batch this process reads.
+        num_threads: Threads that prepare batches ahead where there are no workers; 0 prepares
+            a batch when it is asked for.
+        num_workers: Processes that prepare batches ahead; 0 is none, this process does it. Threads
+            are enough for decoding, cropping and flips, which leave the interpreter free; processes
+            help where augmentation is much Python (RandAugment and the like). They are started
+            anew, so a script of yours needs `if __name__ == "__main__":`.
 
     Raises:
         UserError: If a batch is larger than the source, or hosts do not divide it; from the
-            iterator: what reading an image raises.
+            iterator: what reading an image raises, or that a worker died.
     """
     steps = steps_per_epoch(len(source), batch_size)
     if not 0 <= seed < 2**64:
         raise UserError(f"seed must be between 0 and 2**64 - 1, got {seed}")
-    part = _host_slice(batch_size, host_index, host_count)
+    part = host.slice_of(batch_size)
+    make_load = functools.partial(_make_load, source, augment, batch_size, steps, seed, part)
+    steps_ahead = range(start_step, sys.maxsize)
+    return read_ahead(
+        make_load,
+        steps_ahead,
+        num_threads=num_threads,
+        num_workers=num_workers,
+        faults=faults_of(source),
+    )
+
+
+def _make_load(
+    source: Source,
+    augment: Augment | ByEpoch,
+    batch_size: int,
+    steps: int,
+    seed: int,
+    part: slice,
+) -> Callable[[int], HostBatch]:
+    """Step -> this host's part of its batch; each process that reads ahead makes its own."""
     # Two epochs are under way at once while threads cross the border.
     order = functools.lru_cache(maxsize=2)(
         lambda epoch: _drawn(source, seed, epoch)[: steps * batch_size]
@@ -113,7 +162,7 @@ def train_batches(
             labels.append(example["label"])
         return _batch(images, labels, len(images))
 
-    return _read_ahead(load, range(start_step, sys.maxsize), num_threads)
+    return load
 
 
 def eval_batches(
@@ -121,8 +170,7 @@ def eval_batches(
     preprocess: Preprocess,
     *,
     batch_size: int,
-    host_index: int = 0,
-    host_count: int = 1,
+    host: Host = _ALONE,
     num_threads: int = 1,
 ) -> Generator[HostBatch, None, None]:
     """This host's part of every evaluation batch: all examples once, in the order of the source.
@@ -134,19 +182,18 @@ def eval_batches(
         source: The examples.
         preprocess: image -> what the model sees, once or in several views (`make_views`).
         batch_size: Examples in a batch over all hosts; it may be larger than the source.
-        host_index: This host reads the `host_index`-th contiguous slice of each batch.
-        host_count: Hosts that share a batch.
-        num_threads: As for `train_batches`.
+        host: Which part of each batch this process reads.
+        num_threads: Threads that prepare batches ahead; 0 prepares a batch when it is asked for.
 
     Raises:
         UserError: If the source is empty, or hosts do not divide a batch; from the iterator: what
             reading an image raises.
     """
-    part = _host_slice(batch_size, host_index, host_count)
+    part = host.slice_of(batch_size)
     if not len(source):
         raise UserError(f"{source.info.name} has no examples to evaluate on")
     num_batches = -(-len(source) // batch_size)
-    size = batch_size // host_count
+    size = batch_size // host.count
 
     def load(batch: int) -> HostBatch:
         indices = range(batch * batch_size, (batch + 1) * batch_size)[part]
@@ -160,17 +207,7 @@ def eval_batches(
             return _batch([blank], [example["label"]], size, num_real=0)
         return _batch(images, labels, size)
 
-    return _read_ahead(load, range(num_batches), num_threads)
-
-
-def _host_slice(batch_size: int, host_index: int, host_count: int) -> slice:
-    if batch_size < 1 or batch_size % host_count:
-        raise UserError(
-            f"a batch of {batch_size} cannot be shared by {host_count} hosts; choose a multiple of "
-            f"{host_count}, for instance {max(1, batch_size // host_count) * host_count}"
-        )
-    size = batch_size // host_count
-    return slice(host_index * size, (host_index + 1) * size)
+    return read_ahead(lambda: load, range(num_batches), num_threads=num_threads)
 
 
 def _key(seed: int, stream: int) -> np.ndarray:
@@ -206,41 +243,3 @@ def _batch(
     weight = np.zeros(size, np.float32)
     weight[:num_real] = 1.0
     return {"image": image, "label": label, "weight": weight}
-
-
-def _read_ahead(
-    load: Callable[[int], HostBatch], steps: range, num_threads: int
-) -> Generator[HostBatch, None, None]:
-    import grain
-
-    # A whole batch is one element: grain's bookkeeping costs 50 us an element, several times what a
-    # small image costs.
-    batches = grain.MapDataset.range(steps.start, steps.stop).map(_errors_as_elements(load))
-    options = grain.ReadOptions(num_threads=num_threads, prefetch_buffer_size=2 * num_threads)
-    iterator = batches.to_iter_dataset(options).__iter__()
-    iterator.start_prefetch()
-    return _closing(iterator)
-
-
-def _errors_as_elements(
-    load: Callable[[int], HostBatch],
-) -> Callable[[int], HostBatch | UserError]:
-    """Carries a user's mistake through grain, which would add a line about itself to its text."""
-
-    def attempt(step: int) -> HostBatch | UserError:
-        try:
-            return load(step)
-        except UserError as error:
-            return error
-
-    return attempt
-
-
-def _closing(iterator: Any) -> Generator[HostBatch, None, None]:
-    try:
-        for element in iterator:
-            if isinstance(element, UserError):
-                raise element
-            yield element
-    finally:
-        iterator.close()

@@ -7,7 +7,7 @@ import pathlib
 import tarfile
 import threading
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -47,6 +47,13 @@ class ShardSource:
         except OSError as error:
             raise UserError(f"cannot read {name}: {error.strerror}") from error
         return {"image": read_image(data, name=name), "label": int(self.labels[index])}
+
+    def __getstate__(self) -> dict[str, Any]:
+        # A copy in another process opens the files for itself.
+        return {**self.__dict__, "_open": {}, "_lock": None}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state, _lock=threading.Lock())
 
     def __del__(self) -> None:
         for descriptor in self._open.values():

@@ -22,7 +22,7 @@ CONFIGS = sorted(
 )
 # What these functions are told by the run, not by the config.
 DERIVED = {
-    "loader": {"seed", "start_step", "host_index", "host_count"},
+    "loader": {"seed", "start_step", "host"},
     "model": {"num_classes", "axis_name"},
 }
 

@@ -1,3 +1,5 @@
+import pickle
+
 import numpy as np
 import pytest
 
@@ -40,3 +42,10 @@ def test_what_is_kept_cannot_be_changed_by_a_transform() -> None:
     cached = Cached(Counting(), max_bytes=100)
     with pytest.raises(ValueError, match="read-only"):
         cached[0]["image"][:] = 9
+
+
+def test_a_copy_in_another_process_keeps_nothing() -> None:
+    source = pickle.loads(pickle.dumps(Cached(Counting(), max_bytes=20)))
+    for _ in range(2):
+        assert source[3]["label"] == 3
+    assert source._source.reads[3] == 2

@@ -46,7 +46,7 @@ def test_the_next_readable_example_stands_for_a_broken_one() -> None:
     assert [int(source[i]["image"][0, 0, 0]) for i in (2, 3, 4, 5)] == [2, 5, 5, 5]
     assert source[999]["image"][0, 0, 0] == source[998]["image"][0, 0, 0] == 0
     assert source[3]["label"] == 1
-    assert source.num_skipped == 4
+    assert len(source.faults) == 4
 
 
 def test_a_broken_example_is_tried_once() -> None:

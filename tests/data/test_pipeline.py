@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from cnn.data.contract import ArraySource, Example, SourceInfo
-from cnn.data.pipeline import epoch_order, eval_batches, steps_per_epoch, train_batches
+from cnn.data.pipeline import Host, epoch_order, eval_batches, steps_per_epoch, train_batches
 from cnn.errors import UserError
 
 
@@ -119,9 +119,7 @@ def test_the_slices_of_the_hosts_make_the_batch_of_one(host_count: int) -> None:
     one = take(train_batches(numbered(37), noisy, batch_size=16, seed=2), 5)
     parts = [
         take(
-            train_batches(
-                numbered(37), noisy, batch_size=16, seed=2, host_index=i, host_count=host_count
-            ),
+            train_batches(numbered(37), noisy, batch_size=16, seed=2, host=Host(i, host_count)),
             5,
         )
         for i in range(host_count)
@@ -147,11 +145,7 @@ def test_seed_and_epoch_change_the_augmentation_and_examples_differ() -> None:
 def test_an_evaluation_counts_every_example_once_in_order(batch_size, host_count) -> None:
     batch_size *= host_count
     hosts = [
-        list(
-            eval_batches(
-                numbered(101), plain, batch_size=batch_size, host_index=i, host_count=host_count
-            )
-        )
+        list(eval_batches(numbered(101), plain, batch_size=batch_size, host=Host(i, host_count)))
         for i in range(host_count)
     ]
     assert len({len(batches) for batches in hosts}) == 1
@@ -217,9 +211,9 @@ def test_steps_per_epoch() -> None:
 
 def test_a_batch_that_hosts_do_not_divide_is_refused_before_reading() -> None:
     with pytest.raises(UserError, match="a batch of 10 cannot be shared by 4 hosts"):
-        train_batches(Broken(), noisy, batch_size=10, seed=0, host_count=4)
+        train_batches(Broken(), noisy, batch_size=10, seed=0, host=Host(0, 4))
     with pytest.raises(UserError, match="for instance 8"):
-        eval_batches(Broken(), plain, batch_size=10, host_count=4)
+        eval_batches(Broken(), plain, batch_size=10, host=Host(0, 4))
 
 
 def test_an_empty_evaluation_is_refused() -> None:

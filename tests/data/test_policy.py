@@ -6,7 +6,7 @@ from PIL import Image
 
 from cnn.data.augment import make_augment
 from cnn.data.folder import folder
-from cnn.data.pipeline import train_batches
+from cnn.data.pipeline import Host, train_batches
 from cnn.data.policy import make_policy
 from cnn.data.sampling import Subset, make_sampling
 from cnn.data.transforms import make_preprocess
@@ -104,8 +104,5 @@ def test_batches_of_files_are_the_same_however_they_are_read(tmp_path) -> None:
     np.testing.assert_array_equal(batches(30, num_threads=4), want)
     np.testing.assert_array_equal(batches(13, num_threads=2, start_step=17), want[17:])
     for host_count in (2, 8):
-        slices = [
-            batches(6, num_threads=1, host_index=i, host_count=host_count)
-            for i in range(host_count)
-        ]
+        slices = [batches(6, num_threads=1, host=Host(i, host_count)) for i in range(host_count)]
         np.testing.assert_array_equal(np.concatenate(slices, 1), want[:6])

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from cnn.data.contract import ArraySource, SourceInfo, labels_of
-from cnn.data.pipeline import train_batches
+from cnn.data.pipeline import Host, train_batches
 from cnn.data.sampling import (
     Concatenation,
     Subset,
@@ -92,7 +92,7 @@ def test_hosts_and_threads_change_nothing(options) -> None:
     got, _ = epoch(make_sampling(SKEWED, **options), 2, num_threads=3)
     np.testing.assert_array_equal(got, want)
     halves = [
-        epoch(make_sampling(SKEWED, **options), 2, host_index=i, host_count=2)[0].reshape(-1, 5)
+        epoch(make_sampling(SKEWED, **options), 2, host=Host(i, 2))[0].reshape(-1, 5)
         for i in range(2)
     ]
     np.testing.assert_array_equal(np.concatenate(halves, 1).ravel(), want)

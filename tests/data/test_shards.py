@@ -1,4 +1,5 @@
 import io
+import pickle
 import tarfile
 
 import numpy as np
@@ -54,6 +55,14 @@ def test_threads_share_the_open_files(root) -> None:
     batches = eval_batches(train, lambda x: x.astype(np.float32), batch_size=4, num_threads=4)
     levels = np.concatenate([batch["image"][:, 0, 0, 0] for batch in batches])
     np.testing.assert_array_equal(levels[:30], np.arange(30))
+
+
+def test_a_copy_in_another_process_opens_files_of_its_own(root) -> None:
+    train, _ = shards(root, "", "")
+    assert train[3]["label"] == 0
+    copy = pickle.loads(pickle.dumps(train))
+    del train
+    np.testing.assert_array_equal(copy[4]["image"], np.full((4, 5, 3), 4))
 
 
 def test_patterns_and_names_of_classes(root) -> None:

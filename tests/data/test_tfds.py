@@ -2,9 +2,11 @@ import io
 import json
 import os
 import pathlib
+import pickle
 import subprocess
 import sys
 
+import cloudpickle
 import numpy as np
 import pytest
 import tensorflow_datasets
@@ -118,6 +120,13 @@ def test_examples_are_decoded_with_their_labels_and_class_names(prepared) -> Non
             np.testing.assert_array_equal(example["image"], want)
             labels.append(example["label"])
         assert sorted(labels) == sorted(i % 3 for i in range(len(source)))
+
+
+def test_a_copy_for_another_process_reads_the_same(prepared) -> None:
+    train, _ = tfds("dots", prepared, "", "")
+    want = train[7]
+    copy = pickle.loads(cloudpickle.dumps(train))
+    np.testing.assert_array_equal(copy[7]["image"], want["image"])
 
 
 def test_splits_may_be_parts(prepared) -> None:

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from cnn.data.contract import ArraySource, SourceInfo
-from cnn.data.pipeline import eval_batches
+from cnn.data.pipeline import Host, eval_batches
 from cnn.data.transforms import make_preprocess
 from cnn.data.views import make_views
 from cnn.errors import UserError
@@ -71,7 +71,7 @@ def test_every_example_comes_once_in_all_its_views(host_count) -> None:
     source = ArraySource(images, np.arange(11), SourceInfo("x", ("a",)))
     see = make_views(preprocess(channels=1, crop_fraction=1.0), "flip")
     hosts = [
-        list(eval_batches(source, see, batch_size=8, host_index=i, host_count=host_count))
+        list(eval_batches(source, see, batch_size=8, host=Host(i, host_count)))
         for i in range(host_count)
     ]
     batches = [
