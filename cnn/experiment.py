@@ -103,8 +103,7 @@ class Experiment(NamedTuple):
 
     def augment(self) -> data.ByEpoch:
         """A picture of any size -> what the model sees of it in an epoch of training."""
-        preprocess = call(self.config, "policy", call(self.config, "preprocess"))
-        return call(self.config, "by_epoch", call(self.config, "augment", preprocess))
+        return call(self.config, "by_epoch", make_augment(self.config))
 
     def views(self) -> Callable[[np.ndarray], np.ndarray]:
         """A picture of any size -> what the model sees of it outside training, once or in views."""
@@ -175,6 +174,12 @@ class Experiment(NamedTuple):
         if self.sources is None:
             raise ValueError("this experiment was built without its data")
         return self.sources
+
+
+def make_augment(config: Config) -> data.Augment:
+    """The augmentation of images of the evaluation's size."""
+    preprocess = call(config, "policy", call(config, "preprocess"))
+    return call(config, "augment", call(config, "filters", preprocess))
 
 
 def build(config: Config) -> Experiment:
@@ -291,6 +296,7 @@ SECTIONS: dict[str, Callable[..., Any]] = {
     "sampling": data.make_sampling,
     "preprocess": data.make_preprocess,
     "policy": data.make_policy,
+    "filters": data.make_filters,
     "augment": data.make_augment,
     "by_epoch": data.make_by_epoch,
     "loader": data.train_batches,

@@ -77,6 +77,16 @@ def get_config() -> Any:
             "cutout_px": 0,
         }
     )
+    # cnn.data.make_filters
+    config.filters = ConfigDict(
+        {
+            "grayscale_rate": 0.0,
+            "blur_rate": 0.0,
+            "blur_sigma_px": (0.1, 2.0),
+            "solarize_rate": 0.0,
+            "solarize_level": 128,
+        }
+    )
     # cnn.data.make_by_epoch
     config.by_epoch = ConfigDict({"alternate_flips": False, "sizes_px": (), "from_epochs": ()})
     # cnn.data.train_batches

@@ -1,9 +1,10 @@
 """Data: sources of examples, decoding, augmentation, and the pipeline that makes batches."""
 
-from cnn.data.augment import make_augment
+from cnn.data.augment import Augment, make_augment
 from cnn.data.by_epoch import ByEpoch, make_by_epoch
 from cnn.data.contract import ArraySource, Example, Source, SourceInfo, Sources
 from cnn.data.decode import read_image
+from cnn.data.filters import make_filters
 from cnn.data.pipeline import Host, eval_batches, steps_per_epoch, train_batches
 from cnn.data.policy import make_policy
 from cnn.data.prepare import prepare
@@ -14,6 +15,7 @@ from cnn.data.views import make_views
 
 __all__ = [
     "ArraySource",
+    "Augment",
     "ByEpoch",
     "Concatenation",
     "Example",
@@ -26,6 +28,7 @@ __all__ = [
     "eval_batches",
     "make_augment",
     "make_by_epoch",
+    "make_filters",
     "make_policy",
     "make_preprocess",
     "make_sampling",

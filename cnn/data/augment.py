@@ -111,8 +111,8 @@ def make_augment(
     Args:
         preprocess: Brings the image to its size (unless a random crop does) and normalises it.
         crop_area_min: A random crop, resized to the model's size, takes at least this share of the
-            area, in (0, 1]: Inception's and torchvision's RandomResizedCrop, where it is 0.08. 0
-            is off: the image is fitted as in evaluation.
+            area, in (0, 1]: Inception's distorted crop and torchvision's RandomResizedCrop, where
+            it is 0.08 (0.05 in Inception's code). 0 is off: the image is fitted as in evaluation.
         crop_ratio_max: Largest width / height of that crop, at least 1; the smallest is 1 / this.
         flip_rate: Probability of a left-right flip, in [0, 1].
         pad_px: The image is padded with this many black pixels on each side and cropped back at

@@ -16,9 +16,26 @@ from cnn.data.resize import INTERPOLATIONS, Pixels, resized
 from cnn.errors import UserError, unknown
 
 Fitted = UInt8[np.ndarray, "size size model_channels"]
+Change = Callable[[Pixels, np.random.Generator], Pixels]
 ModelInput = Float32[np.ndarray, "size size model_channels"]
 
 _RESIZES = ("shorter", "stretch", "letterbox")
+
+
+class Changes(NamedTuple):
+    """Random changes of a training image in place: first of its colours, then of parts of it."""
+
+    colours: tuple[Change, ...]
+    parts: tuple[Change, ...]
+
+    def __call__(self, image: Pixels, rng: np.random.Generator) -> Pixels:
+        """The image after all of them."""
+        for each in (*self.colours, *self.parts):
+            image = each(image, rng)
+        return image
+
+
+NO_CHANGES = Changes((), ())
 
 
 class Preprocess(NamedTuple):
@@ -32,8 +49,8 @@ class Preprocess(NamedTuple):
         moves: (height, width) of an image -> the steps that `fit` takes, for its boxes and masks.
         normalise: The result's pixels in [0, 255] -> float32.
         changed: The same with other values of `make_preprocess`, which are given by name.
-        change: A random change of the result's pixels in training, of (image, generator); None
-            where there is none. Evaluation and prediction never call it.
+        change: What changes the result's pixels at random in training; None where nothing does.
+            Evaluation and prediction never call it.
     """
 
     image_size: int
@@ -43,7 +60,7 @@ class Preprocess(NamedTuple):
     moves: Callable[[Shape], tuple[Move, ...]]
     normalise: Callable[[Fitted], ModelInput]
     changed: Callable[..., Preprocess]
-    change: Callable[[Fitted, np.random.Generator], Fitted] | None = None
+    change: Changes | None = None
 
     def __call__(self, image: Pixels) -> ModelInput:
         """The image, fitted and normalised."""
