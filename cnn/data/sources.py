@@ -10,6 +10,7 @@ from cnn.data.arrays import idx, npz
 from cnn.data.cache import Cached
 from cnn.data.contract import Sources
 from cnn.data.digits import mnist5k
+from cnn.data.fashion import fashion_mnist
 from cnn.data.folder import folder
 from cnn.data.shards import shards
 from cnn.data.synthetic import synthetic
@@ -34,9 +35,11 @@ def open_sources(
     Args:
         source: The kind: "mnist5k" (embedded), "folder" (your own pictures), "table" (CSV or JSONL
             of paths and labels), "shards" (tar files as WebDataset writes them), "tfds", "idx" (the
-            files of MNIST and its kin), "npz", or "synthetic" (nothing is read).
+            files of MNIST and its kin), "fashion_mnist" (such files, and the names of its classes),
+            "npz", or "synthetic" (nothing is read).
         root: The folder of class folders, of tables, of shards or of IDX files; the npz file.
-            "tfds": where data sets were prepared; "" is tfds's own default.
+            "tfds": where data sets were prepared; "" is tfds's own default. "fashion_mnist": "" is
+            where Debian's package put it.
         name: "tfds": the data set, for instance "cifar10" or "imagenet2012:5.1.0".
         train_split: What is trained on. "folder": a folder inside `root`; "" is `train` if there is
             one, else a part of `root` itself. "table": a file; "" is `train.csv` or `.jsonl`.
@@ -114,6 +117,9 @@ def _open_shards(request: _Request) -> Sources:
 
 _SPLIT = ("root", "train_split", "eval_split")
 _KINDS = {
+    "fashion_mnist": _Kind(
+        lambda request: fashion_mnist(request.root), uses=("root",), decodes=False
+    ),
     "folder": _Kind(_open_folder, uses=_SPLIT, decodes=True),
     "idx": _Kind(lambda request: idx(request.root), uses=("root",), decodes=False),
     "mnist5k": _Kind(lambda request: mnist5k(), uses=(), decodes=False),
