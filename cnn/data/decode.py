@@ -42,6 +42,8 @@ def read_image(
     name = name or ("an image in memory" if isinstance(data, bytes) else os.fspath(data))
     try:
         encoded = data if isinstance(data, bytes) else pathlib.Path(data).read_bytes()
+        if not encoded:
+            raise UserError(f"cannot read {name}: the file is empty")
         image = _ordinary_jpeg(encoded, channels, name)
         if image is not None:
             return image

@@ -148,7 +148,7 @@ def _index(path: pathlib.Path) -> tuple[dict[str, _Member], dict[str, int]]:
                 elif kind == LABEL:
                     file = tar.extractfile(member)
                     text = file.read() if file else b""
-                    labels[key] = _number(text, member.name)
+                    labels[key] = _number(text, f"{member.name} in {path}")
             end = tar.offset
         # A cut between two files looks whole but for the zeros that end a tar.
         if size < end + _BLOCK:
@@ -170,7 +170,9 @@ def _number(text: bytes, name: str) -> int:
     try:
         return int(text)
     except ValueError:
-        raise ValueError(f"{name} holds {text[:20]!r}, no number of a class") from None
+        raise UserError(
+            f"{name} holds {text[:20]!r}, no number of a class; its name goes into {NAMES_FILE}"
+        ) from None
 
 
 def _class_names(base: pathlib.Path, labels: list[int]) -> tuple[str, ...]:
