@@ -317,7 +317,12 @@ SECTIONS: dict[str, Callable[..., Any]] = {
 
 def defaults() -> dict[str, Any]:
     """SECTION.KEY -> its default, as JSON holds it, of the keys that have one."""
-    return {
+    options = {
+        f"data.options.{kind}.{key}": default
+        for kind, known in data.OPTIONS.items()
+        for key, default in known.items()
+    }
+    return options | {
         f"{section}.{p.name}": list(p.default) if isinstance(p.default, tuple) else p.default
         for section, function in SECTIONS.items()
         for p in inspect.signature(function).parameters.values()

@@ -25,6 +25,8 @@ def get_config() -> Any:
             "eval_fraction": 0.2,
             "cache_mb": 1024,
             "options": {
+                "folder": {"decode_min_px": 0},
+                "shards": {"decode_min_px": 0},
                 "synthetic": {
                     "num_train": 1_281_167,
                     "num_eval": 50_000,
@@ -33,7 +35,12 @@ def get_config() -> Any:
                     "width": 224,
                     "channels": 3,
                 },
-                "table": {"path_column": "path", "label_column": "label", "target": "class"},
+                "table": {
+                    "path_column": "path",
+                    "label_column": "label",
+                    "target": "class",
+                    "decode_min_px": 0,
+                },
             },
         }
     )

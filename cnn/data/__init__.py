@@ -9,11 +9,12 @@ from cnn.data.pipeline import Host, eval_batches, steps_per_epoch, train_batches
 from cnn.data.policy import make_policy
 from cnn.data.prepare import prepare
 from cnn.data.sampling import Concatenation, Subset, make_sampling
-from cnn.data.sources import open_sources
+from cnn.data.sources import OPTIONS, open_sources
 from cnn.data.transforms import Preprocess, make_preprocess
 from cnn.data.views import make_views
 
 __all__ = [
+    "OPTIONS",
     "ArraySource",
     "Augment",
     "ByEpoch",

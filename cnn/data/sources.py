@@ -51,8 +51,8 @@ def open_sources(
             is held out, in (0, 1); always the same files.
         cache_mb: Decoded images are kept in memory up to this many megabytes a source, so that a
             small data set is decoded once; 0 keeps none.
-        options: By kind, its own arguments (see `cnn.data.table` and `cnn.data.synthetic`); only
-            those of `source` are read.
+        options: By kind, its own arguments (see `cnn.data.folder`, `shards`, `synthetic` and
+            `table`); only those of `source` are read.
 
     Raises:
         UserError: If there is no such kind, a value means nothing to it, or the data are missing.
@@ -65,6 +65,10 @@ def open_sources(
     for option in own:
         if option not in known:
             raise unknown(f"key of data.options.{source}", option, known)
+    if own.get("decode_min_px", 0) < 0:
+        raise UserError(
+            f"data.options.{source}.decode_min_px must be at least 0, got {own['decode_min_px']}"
+        )
     request = _Request(root, name, train_split, eval_split, eval_fraction, own)
     for field in ("root", "name", "train_split", "eval_split"):
         value = getattr(request, field)
@@ -99,7 +103,8 @@ class _Kind(NamedTuple):
 
 
 def _open_folder(request: _Request) -> Sources:
-    return folder(request.root, request.train_split, request.eval_split, request.eval_fraction)
+    splits = request.train_split, request.eval_split
+    return folder(request.root, *splits, request.eval_fraction, **request.options)
 
 
 def _open_tfds(request: _Request) -> Sources:
@@ -112,7 +117,7 @@ def _open_table(request: _Request) -> Sources:
 
 
 def _open_shards(request: _Request) -> Sources:
-    return shards(request.root, request.train_split, request.eval_split)
+    return shards(request.root, request.train_split, request.eval_split, **request.options)
 
 
 _SPLIT = ("root", "train_split", "eval_split")
@@ -136,5 +141,5 @@ def _defaults(function: Callable[..., Any]) -> dict[str, Any]:
     return {p.name: p.default for p in parameters if p.kind is p.KEYWORD_ONLY}
 
 
-OPTIONS = {"synthetic": _defaults(synthetic), "table": _defaults(table)}
+OPTIONS = {f.__name__: _defaults(f) for f in (folder, shards, synthetic, table)}
 """By kind, the arguments that only it has, with their defaults."""
