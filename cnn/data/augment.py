@@ -29,7 +29,7 @@ class Augment:
 
         moves = augment.draw(image.shape[:2], rng)
         seen = augment.pixels(image, moves, rng)
-        geometry = geometry_of(image.shape[:2], moves)  # for map_boxes and map_mask
+        steps = geometry_of(image.shape[:2], moves)  # for map_boxes and map_mask
 
     The fields are the arguments of `make_augment`.
     """

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -19,7 +20,8 @@ class Geometry(NamedTuple):
     """An affine map between two pictures.
 
     Points are (y, x) in pixels from the upper left corner, y downward: the middle of the first
-    pixel is (0.5, 0.5).
+    pixel is (0.5, 0.5). Several in a row stay several: what one cuts off, a later one that pads or
+    turns does not bring back, so they cannot be multiplied into one map.
 
     Attributes:
         shape: Of the picture it is applied to.
@@ -31,10 +33,6 @@ class Geometry(NamedTuple):
     shape: Shape
     size: Shape
     back: Float[np.ndarray, "2 3"]
-
-    def then(self, other: Geometry) -> Geometry:
-        """This one first, then `other`, which is applied to its result."""
-        return Geometry(self.shape, other.size, (_square(self.back) @ _square(other.back))[:2])
 
 
 def crop(shape: Shape, top: int, left: int, size: Shape) -> Geometry:
@@ -74,66 +72,68 @@ def affine(shape: Shape, degrees: float, shift: tuple[float, float], scale: floa
 
 
 def map_boxes(
-    geometry: Geometry, boxes: Boxes, *, keep_share: float = 0.0
+    steps: Sequence[Geometry], boxes: Boxes, *, keep_share: float = 0.0
 ) -> tuple[Float[np.ndarray, "boxes 4"], Bool[np.ndarray, " boxes"]]:
     """Where boxes are in the result, and which of them are still there.
 
-    A turned box becomes the upright one around it. What sticks out is cut off.
+    A turned box becomes the upright one around it. What sticks out is cut off after each step.
 
     Args:
-        geometry: What is done to the picture.
+        steps: What is done to the picture, one after the other.
         boxes: Of the picture, any number.
-        keep_share: A box stays if at least this share of its area is inside the result, in [0, 1],
-            and in any case only if some of it is.
+        keep_share: A box stays if at least this share of its area is left, in [0, 1], and in any
+            case only if some of it is.
 
     Returns:
         (boxes of the result, whether each stays). One that does not is all zeros, so that the rest
         keeps its place: `boxes[stays]` and `labels[stays]` are those of the result, or `stays` is
         the flag of padded arrays.
     """
-    forth = np.linalg.inv(_square(geometry.back))
-    rows, columns = boxes[:, [0, 0, 2, 2]], boxes[:, [1, 3, 1, 3]]
-    corners = np.stack([rows * geometry.shape[0], columns * geometry.shape[1]], axis=1)
-    moved = forth[:2, :2] @ corners + forth[:2, 2:]
-    size = np.array(geometry.size)
-    around = np.concatenate([moved.min(axis=2) / size, moved.max(axis=2) / size], axis=1)
-    inside = np.clip(around, 0.0, 1.0)
-    area, left = _area(around), _area(inside)
-    stays = (left > 0) & (left >= keep_share * area)
-    return np.where(stays[:, None], inside, 0.0).astype(boxes.dtype), stays
+    found, share = boxes.astype(np.float64), np.ones(len(boxes))
+    for step in steps:
+        around = _around(step, found)
+        found = np.clip(around, 0.0, 1.0)
+        area = _area(around)
+        share *= np.divide(_area(found), area, out=np.zeros_like(area), where=area > 0)
+    stays = (share > 0) & (share >= keep_share) & (_area(found) > 0)
+    return np.where(stays[:, None], found, 0.0).astype(boxes.dtype), stays
 
 
 def map_mask(
-    geometry: Geometry, mask: Integer[np.ndarray, "height width"], *, outside: int
+    steps: Sequence[Geometry], mask: Integer[np.ndarray, "height width"], *, outside: int
 ) -> Integer[np.ndarray, "new_height new_width"]:
     """The classes of the result's pixels: each has that of the pixel that its middle shows.
 
     Args:
-        geometry: What is done to the picture; the mask has its shape.
+        steps: What is done to the picture, one after the other; the mask has its shape.
         mask: A class for each pixel.
         outside: The class of pixels that show nothing, usually the one that the loss ignores.
     """
-    height, width = geometry.size
-    back = geometry.back
-    middles = np.arange(height) + 0.5, np.arange(width) + 0.5
-    if back[0, 1] == back[1, 0] == 0:
-        # Without a turn, rows and columns are looked up by themselves: a hundred times as fast.
+    height, width = steps[-1].size if steps else mask.shape
+    # As long as nothing is turned, a column and a row of numbers are enough.
+    rows, columns = np.arange(height)[:, None] + 0.5, np.arange(width)[None, :] + 0.5
+    there = np.ones((height, width), bool)
+    for step in reversed(steps):
+        (yy, yx, y0), (xy, xx, x0) = step.back.tolist()
         rows, columns = (
-            np.floor(back[i, i] * middle + back[i, 2]).astype(np.int64)
-            for i, middle in enumerate(middles)
+            yy * rows + (yx * columns if yx else 0.0) + y0,
+            xx * columns + (xy * rows if xy else 0.0) + x0,
         )
-        rows, columns = rows[:, None], columns[None, :]
-    else:
-        points = np.stack(np.meshgrid(*middles, indexing="ij")).reshape(2, -1)
-        found = np.floor(back[:, :2] @ points + back[:, 2:]).astype(np.int64)
-        rows, columns = found.reshape(2, height, width)
-    there = (rows >= 0) & (rows < mask.shape[0]) & (columns >= 0) & (columns < mask.shape[1])
-    shown = mask[rows.clip(0, mask.shape[0] - 1), columns.clip(0, mask.shape[1] - 1)]
+        there &= (rows >= 0) & (rows < step.shape[0]) & (columns >= 0) & (columns < step.shape[1])
+    shown = mask[
+        np.floor(rows).astype(np.int64).clip(0, mask.shape[0] - 1),
+        np.floor(columns).astype(np.int64).clip(0, mask.shape[1] - 1),
+    ]
     return np.where(there, shown, np.asarray(outside, mask.dtype))
 
 
-def _square(back: Float[np.ndarray, "2 3"]) -> Float[np.ndarray, "3 3"]:
-    return np.concatenate([back, [[0.0, 0.0, 1.0]]])
+def _around(step: Geometry, boxes: Boxes) -> Float[np.ndarray, "boxes 4"]:
+    """The upright boxes around those of a picture, after a step."""
+    rows, columns = boxes[:, [0, 0, 2, 2]], boxes[:, [1, 3, 1, 3]]
+    corners = np.stack([rows * step.shape[0], columns * step.shape[1]], axis=1)
+    moved = np.linalg.inv(step.back[:, :2]) @ (corners - step.back[:, 2:])
+    size = np.array(step.size)
+    return np.concatenate([moved.min(axis=2) / size, moved.max(axis=2) / size], axis=1)
 
 
 def _area(boxes: Boxes) -> Float[np.ndarray, " boxes"]:

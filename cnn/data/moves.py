@@ -2,7 +2,7 @@
 
 A step does two things: `pixels` changes a picture, `geometry` says where its points went. Steps
 that were drawn once are applied to a picture by `move`, and to its boxes and masks by the
-`geometry_of` all of them.
+`geometry_of` them all.
 """
 
 from __future__ import annotations
@@ -38,12 +38,12 @@ def move(image: Pixels, moves: Sequence[Move]) -> Resized:
     return image
 
 
-def geometry_of(shape: Shape, moves: Sequence[Move]) -> Geometry:
-    """Of all steps together, for a picture of this shape."""
-    whole = geometry.crop(shape, 0, 0, shape)
-    for step in moves:
-        whole = whole.then(step.geometry(whole.size))
-    return whole
+def geometry_of(shape: Shape, moves: Sequence[Move]) -> tuple[Geometry, ...]:
+    """Of each step, for a picture of this shape: what `map_boxes` and `map_mask` take."""
+    steps: list[Geometry] = []
+    for each in moves:
+        steps.append(each.geometry(steps[-1].size if steps else shape))
+    return tuple(steps)
 
 
 class Crop(NamedTuple):

@@ -86,9 +86,9 @@ STEPS = {
 def test_pixels_go_where_the_geometry_says(name) -> None:
     step, plane = STEPS[name], PHOTO[:, :, 0]
     got = step.pixels(plane[:, :, None])[:, :, 0]
-    geometry = step.geometry(plane.shape)
-    assert got.shape == geometry.size
-    np.testing.assert_array_equal(got, map_mask(geometry, plane, outside=0))
+    steps = geometry_of(plane.shape, [step])
+    assert got.shape == steps[0].size
+    np.testing.assert_array_equal(got, map_mask(steps, plane, outside=0))
 
 
 def test_a_crop_fills_each_channel_with_its_level() -> None:
