@@ -166,9 +166,10 @@ class Experiment(NamedTuple):
         def outputs(batch: HostBatch) -> Mapping[str, np.ndarray]:
             return self.strategy.fetch_examples(predict(state, self.strategy.put(batch)))
 
-        return kind.examine(
+        found = kind.examine(
             outputs, self.eval_batches(), self._sources().eval, self.facts.class_names, step
         )
+        return found._replace(views=call(self.config, "evaluation").views)
 
     def _sources(self) -> data.Sources:
         if self.sources is None:

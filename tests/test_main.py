@@ -158,6 +158,8 @@ def test_views_are_averaged_by_evaluate_and_predict(run, tmp_path, capsys):
         assert main(["evaluate", words, f"--views={views}"]) == 0
         results[views] = capsys.readouterr().out.splitlines()[0]
     assert "of 1,000 right" in results["flip"]
+    assert results["flip"].startswith("step 40 (flip averaged): accuracy ")
+    assert "final evaluation, flip averaged" in (tmp_path / "run" / "report.html").read_text()
     # Digits are not what they are in a mirror.
     assert results["flip"] != results["center"]
     assert json.loads((tmp_path / "run" / "config.json").read_text()) == config
