@@ -346,10 +346,13 @@ def call(config: Config, section: str, *args: Any, **derived: Any) -> Any:
     function = SECTIONS[section]
     parameters = inspect.signature(function).parameters.values()
     keywords = {p.name: p for p in parameters if p.kind is p.KEYWORD_ONLY and p.name not in derived}
-    # Runs that are older than a section go on as if it had its defaults.
-    values = config.get(section, {})
-    if section not in config and any(p.default is p.empty for p in keywords.values()):
+    if section in config:
+        values = config[section]
+    elif any(p.default is p.empty for p in keywords.values()):
         raise UserError(f"the config has no section {section!r} (configs/base.py has one)")
+    else:
+        # Runs that are older than a section go on as if it had its defaults.
+        values = {}
     if not any(p.kind is p.VAR_KEYWORD for p in parameters):
         for key in values:
             if key not in keywords:
