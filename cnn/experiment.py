@@ -17,7 +17,8 @@ import optax
 from flax import linen as nn
 from flax.errors import FlaxError
 
-from cnn import checkpoint, data, models, optim, parallel
+from cnn import checkpoint, data, models, optim, parallel, resident
+from cnn import feed as feeds
 from cnn.core import Task
 from cnn.errors import UserError, unknown
 from cnn.evaluators import classification as classification_evaluator
@@ -75,6 +76,23 @@ class Experiment(NamedTuple):
     loop: Loop
     steps_per_epoch: int
     learning_rate: Callable[[int], float]
+    resident: resident.Resident | None = None
+
+    def feed(self, start_step: int) -> feeds.Feed:
+        """What the loop feeds to the devices, from the step after `start_step` on."""
+        if self.resident is None:
+            return feeds.HostFeed(self.train_batches(start_step), self.strategy)
+        loader = self.config["loader"]
+        return feeds.ResidentFeed(
+            self.resident,
+            self._sources().train,
+            self.strategy,
+            preprocess=self.preprocess(),
+            seed=self.config["seed"],
+            batch_size=loader["batch_size"],
+            start_step=start_step,
+            num_threads=loader["num_threads"],
+        )
 
     def train_batches(self, start_step: int) -> Generator[HostBatch, None, None]:
         """This host's training batches from the one of step `start_step` on, without end."""
@@ -90,15 +108,13 @@ class Experiment(NamedTuple):
 
     def eval_batches(self) -> Iterator[HostBatch]:
         """This host's evaluation batches: every example once, padding of weight 0."""
-        # A run may be older than a key of the loader.
-        loader = {"num_workers": 0, **self.config["loader"]}
         return data.eval_batches(
             self._sources().eval,
             self.views(),
             # Any size is legal, since padding fills what the devices cannot share.
             batch_size=self.shared(call(self.config, "evaluation").batch_size),
             host=_this_host(),
-            num_threads=max(loader["num_threads"], loader["num_workers"]),
+            num_threads=self.config["loader"]["num_threads"],
         )
 
     def augment(self) -> data.ByEpoch:
@@ -109,6 +125,10 @@ class Experiment(NamedTuple):
         """A picture of any size -> what the model sees of it outside training, once or in views."""
         preprocess = call(self.config, "preprocess")
         return data.make_views(preprocess, call(self.config, "evaluation").views)
+
+    def preprocess(self) -> data.Preprocess:
+        """A picture of any size -> what the model sees of its centre, outside training."""
+        return call(self.config, "preprocess")
 
     def shared(self, batch_size: int) -> int:
         """The next batch size from `batch_size` on that the devices can share."""
@@ -189,7 +209,31 @@ def build(config: Config) -> Experiment:
     _check_target(sources.train.info, config["task"]["name"])
     sources = sources._replace(train=call(config, "sampling", sources.train))
     facts = DataFacts(tuple(sources.train.info.class_names), len(sources.train), len(sources.eval))
-    return build_without_data(config, facts)._replace(sources=sources)
+    return build_without_data(config, facts)._replace(
+        sources=sources, resident=_make_resident(config)
+    )
+
+
+def _make_resident(config: Config) -> resident.Resident | None:
+    # Runs of older versions have no such section, and `evaluate` reads their configs.
+    if "resident" not in config:
+        return None
+    section = config["preprocess"]
+    augment = make_augment(config)
+    made = call(
+        config,
+        "resident",
+        augment.preprocess,
+        config["augment"],
+        (section["mean"], section["std"]),
+    )
+    by_epoch = call(config, "by_epoch", augment)
+    if made is not None and (by_epoch.alternate_flips or by_epoch.augments != (augment,)):
+        raise UserError(
+            "images on the devices (resident.enabled) have one size, and flip by "
+            "resident.alternate_flips; leave the section by_epoch as it is in configs/base.py"
+        )
+    return made
 
 
 def _check_target(info: data.SourceInfo, task: str) -> None:
@@ -301,6 +345,7 @@ SECTIONS: dict[str, Callable[..., Any]] = {
     "augment": data.make_augment,
     "by_epoch": data.make_by_epoch,
     "loader": data.train_batches,
+    "resident": resident.make_resident,
     "evaluation": make_evaluation,
     "model": models.classifier,
     "init": initialise.load_initial,

@@ -44,8 +44,8 @@ class Strategy(NamedTuple):
         put: Host batch (this host's slice) -> laid out batch. The batch axis must divide.
         share: A value that every device sees whole, as the key of a step.
         init: (function of (key, batch), key, laid out batch) -> laid out result.
-        step: Function of (state, tally, batch, key) -> jitted form, the state donated; all but the
-            shared key laid out.
+        step: Function of (state, tally, batch, key, *shared) -> jitted form, the state donated; all
+            but the key and what comes after it, which are shared, laid out.
         total: Inside a step or an evaluation: sums over this replica's examples -> over all.
         evaluate: Function of (state, batch) -> jitted form whose result is laid out.
         predict: Function of (state, batch) -> jitted form whose results keep the example axis.
@@ -159,11 +159,14 @@ def pmap_strategy(devices: Sequence[Any]) -> Strategy:
         )
 
     def step(function: Callable[..., PyTree]) -> Callable[..., PyTree]:
-        def replica(state: PyTree, tally: PyTree, batch: Batch, key: jax.Array) -> PyTree:
+        def replica(
+            state: PyTree, tally: PyTree, batch: Batch, key: jax.Array, shared: PyTree
+        ) -> PyTree:
             own_key = jax.random.fold_in(key, jax.lax.axis_index(AXIS))
-            return function(state, tally, batch, own_key)
+            return function(state, tally, batch, own_key, *shared)
 
-        return pmap(replica, in_axes=(0, 0, 0, None), donate_argnums=0)
+        run = pmap(replica, in_axes=(0, 0, 0, None, None), donate_argnums=0)
+        return lambda state, tally, batch, key, *shared: run(state, tally, batch, key, shared)
 
     def first(tree: PyTree) -> PyTree:
         return jax.tree.map(lambda x: x.addressable_shards[0].data.reshape(x.shape[1:]), tree)

@@ -19,11 +19,13 @@ from jaxtyping import Array, Int
 from cnn.checkpoint import Checkpoints
 from cnn.core import Batch, Key, Metrics, Task, compute, merge
 from cnn.errors import UserError
-from cnn.experiment import Experiment, call
+from cnn.experiment import Experiment, Loop, call
+from cnn.feed import Feed
 from cnn.parallel import Strategy
 from cnn.pretrained.initialise import Initial
 from cnn.report.console import Console
 from cnn.report.log import MetricLog
+from cnn.resident import Block, Resident
 
 CHECKPOINTS = "checkpoints"
 _NEVER = np.iinfo(np.int32).max
@@ -88,8 +90,14 @@ def start(task: Task[Any], strategy: Strategy, key: Key, batch: Mapping[str, Any
     return strategy.init(init, key, strategy.put(batch))
 
 
-def make_step(task: Task[Any], strategy: Strategy) -> Callable[..., tuple[Any, Tally]]:
-    """(state, tally, batch, key) -> (state, tally) after one step, jitted, the state donated."""
+def make_step(
+    task: Task[Any], strategy: Strategy, resident: Resident | None = None
+) -> Callable[..., tuple[Any, Tally]]:
+    """(state, tally, batch, key) -> (state, tally) after one step, jitted, the state donated.
+
+    With `resident`, the batch is a block of places for one step or several, and behind the key come
+    the examples and the key of the augmentation.
+    """
 
     def step(state: Any, tally: Tally, batch: Batch, key: Key) -> tuple[Any, Tally]:
         new, metrics = task.step(state, batch, jax.random.fold_in(key, state.step))
@@ -98,7 +106,23 @@ def make_step(task: Task[Any], strategy: Strategy) -> Callable[..., tuple[Any, T
         bad_step = jnp.where(finite, tally.bad_step, jnp.minimum(tally.bad_step, new.step))
         return new, Tally(merge(tally.metrics, metrics), bad_step)
 
-    return strategy.step(step)
+    if resident is None:
+        return strategy.step(step)
+
+    def steps(
+        state: Any, tally: Tally, block: Block, key: Key, examples: Any, augment_key: Key
+    ) -> tuple[Any, Tally]:
+        def body(index: Any, carry: tuple[Any, Tally]) -> tuple[Any, Tally]:
+            batch = resident.batch(block, index, examples, augment_key)
+            return step(*carry, jax.lax.optimization_barrier(batch), key)
+
+        if resident.steps_per_dispatch == 1:
+            # Without a loop, in which XLA's convolutions on a CPU have no threads.
+            return body(0, (state, tally))
+        # The number is not known when this is compiled, so there is one program for all numbers.
+        return jax.lax.fori_loop(0, resident.num_steps(block), body, (state, tally))
+
+    return strategy.step(steps)
 
 
 def make_evaluate(experiment: Experiment) -> Callable[[Any], dict[str, float]]:
@@ -157,6 +181,12 @@ def due(step: int, every_steps: int, num_steps: int) -> bool:
     return step % every_steps == 0 or step == num_steps
 
 
+def steps_until_due(step: int, loop: Loop) -> int:
+    """How many steps after `step` anything is due, or the end comes."""
+    cadences = (loop.log_every_steps, loop.eval_every_steps, loop.checkpoint_every_steps)
+    return min(loop.num_steps - step, *(every - step % every for every in cadences))
+
+
 def train(
     experiment: Experiment,
     workdir: pathlib.Path,
@@ -181,7 +211,7 @@ def train(
     carry = blank_carry(experiment)
     step_key = strategy.share(jax.random.split(jax.random.key(experiment.config["seed"]))[1])
     zeros = carry.tally
-    step_fn = make_step(experiment.task, strategy)
+    step_fn = make_step(experiment.task, strategy, experiment.resident)
     evaluate = make_evaluate(experiment)
     with contextlib.ExitStack() as stack:
         checkpoints = stack.enter_context(open_checkpoints(experiment, workdir, console.note))
@@ -195,19 +225,21 @@ def train(
             carry = carry._replace(state=_started_from(initial, carry.state, strategy))
         log = stack.enter_context(MetricLog(workdir, resume_step=step))
         stop = stack.enter_context(Stop().listening())
-        batches = stack.enter_context(contextlib.closing(experiment.train_batches(step)))
-        recorder = _Recorder(experiment, console, log, step)
+        feed = stack.enter_context(contextlib.closing(experiment.feed(step)))
+        recorder = _Recorder(experiment, console, log, feed, step)
         stack.enter_context(jax.transfer_guard("disallow"))
         state, tally = carry
-        first, saved_step = step + 1, step
+        first, saved_step = True, step
         while step < loop.num_steps and stop.signal is None:
-            state, tally = step_fn(state, tally, strategy.put(next(batches)), step_key)
-            step += 1
+            block, count = feed.take(steps_until_due(step, loop), tally)
+            state, tally = step_fn(state, tally, block, step_key, *feed.shared)
+            step += count
             # The line of a step is fetched when the next is under way, so devices never wait.
             recorder.flush()
-            if step == first:
+            if first:
                 jax.block_until_ready(state)
-                recorder.first_step_done(started)
+                recorder.compiled(step, started)
+                first = False
             if due(step, loop.log_every_steps, loop.num_steps):
                 recorder.keep(step, tally)
                 tally = zeros
@@ -232,21 +264,24 @@ def _started_from(initial: Initial, state: Any, strategy: Strategy) -> Any:
 class _Recorder:
     """Log lines, evaluations and checkpoints of a run, and the clock that leaves them out."""
 
-    def __init__(self, experiment: Experiment, console: Console, log: MetricLog, step: int) -> None:
+    def __init__(
+        self, experiment: Experiment, console: Console, log: MetricLog, feed: Feed, step: int
+    ) -> None:
         self._experiment = experiment
         self._console = console
         self._log = log
+        self._feed = feed
+        self._waited = feed.waited
         self._kept: tuple[int, Tally] | None = None
         self._timed_step = step
         self._clock = time.monotonic()
         self._first_step_seconds = 0.0
 
-    def first_step_done(self, started: float | None) -> None:
-        """Leaves the compilation out of the speed that is reported."""
+    def compiled(self, step: int, started: float | None) -> None:
+        """Leaves the first call, which compiles, out of the speed that is reported."""
         now = time.monotonic()
         self._first_step_seconds = now - self._clock
-        self._timed_step += 1
-        self._clock = now
+        self._timed_step, self._clock, self._waited = step, now, self._feed.waited
         if started is not None:
             self._console.note(f"first step after {now - started:.1f} s")
 
@@ -266,14 +301,18 @@ class _Recorder:
         speed = (step - self._timed_step) * batch_size / seconds
         if step > self._timed_step:
             timing["images_per_second"] = speed
+            timing["data_wait"] = (self._feed.waited - self._waited) / seconds
         values = scalars("train", fetched.metrics)
         with jax.transfer_guard("allow"):
             values["train/learning_rate"] = self._experiment.learning_rate(step - 1)
         values["epoch"] = step / self._experiment.steps_per_epoch
         self._log.write(step, values, timing=timing)
         shown = {name: values[name] for name in ("train/loss", "train/accuracy") if name in values}
+        if "data_wait" in timing:
+            shown["data_wait"] = timing["data_wait"]
         self._console.update(step, shown, speed)
         self._timed_step, self._clock, self._first_step_seconds = step, time.monotonic(), 0.0
+        self._waited = self._feed.waited
 
     def evaluated(
         self, step: int, evaluate: Callable[[Any], dict[str, float]], state: Any

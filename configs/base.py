@@ -46,7 +46,7 @@ def get_config() -> Any:
     )
     # cnn.data.make_sampling
     config.sampling = ConfigDict(
-        {"fraction": 1.0, "balance": 0.0, "repeats": 1, "on_error": "skip"}
+        {"fraction": 1.0, "balance": 0.0, "weights": (), "repeats": 1, "on_error": "skip"}
     )
     # cnn.data.make_preprocess
     config.preprocess = ConfigDict(
@@ -98,6 +98,16 @@ def get_config() -> Any:
     config.by_epoch = ConfigDict({"alternate_flips": False, "sizes_px": (), "from_epochs": ()})
     # cnn.data.train_batches
     config.loader = ConfigDict({"batch_size": 128, "num_threads": 1, "num_workers": 0})
+    # cnn.resident.make_resident
+    config.resident = ConfigDict(
+        {
+            "enabled": False,
+            "steps_per_dispatch": 1,
+            "alternate_flips": False,
+            "reflect": False,
+            "max_mb": 1024,
+        }
+    )
     # cnn.experiment.make_evaluation
     config.evaluation = ConfigDict({"batch_size": 256, "views": "center"})
 

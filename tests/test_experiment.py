@@ -108,6 +108,17 @@ def test_sizes_that_the_model_cannot_take_are_refused_before_training(model, mes
         experiment.check_sizes()
 
 
+@pytest.mark.parametrize("by_epoch", [GROWING, {"alternate_flips": True}])
+def test_images_on_the_devices_do_not_depend_on_the_epoch_that_way(by_epoch):
+    still = {"rotate_degrees": 0.0, "shift_fraction": 0.0, "scale_fraction": 0.0}
+    sections = {"augment": still, "resident": {"enabled": True}}
+    assert tiny.experiment(**sections).resident is not None
+    with pytest.raises(UserError, match=r"leave the section by_epoch as it is"):
+        tiny.experiment(**sections, by_epoch=by_epoch)
+    with pytest.raises(UserError, match=r"not changed by the section policy"):
+        tiny.experiment(**sections, filters={"blur_rate": 0.5})
+
+
 def test_without_other_sizes_nothing_is_tried(monkeypatch):
     experiment = tiny.experiment(by_epoch={"sizes_px": [28], "from_epochs": [0]})
     monkeypatch.setattr(experiments.Experiment, "abstract_state", None)

@@ -180,6 +180,26 @@ def test_log_has_every_line_that_is_due(tmp_path):
     )
 
 
+def test_share_of_waiting_for_data_is_in_the_lines_and_on_the_screen(tmp_path):
+    screen = io.StringIO()
+    experiment = tiny.experiment(train={"num_steps": 6, "log_every_steps": 2})
+    terminal = rich.console.Console(file=screen, width=200)
+    with Console(6, experiment.steps_per_epoch, log_every_steps=2, screen=terminal) as console:
+        train.train(experiment, tmp_path, console)
+    shares = [line["perf/data_wait"] for line in read_metrics(tmp_path) if "train/loss" in line]
+    assert len(shares) == 3
+    assert all(0 <= share < 1 for share in shares)
+    assert "data wait 0." in screen.getvalue()
+
+
+def test_steps_until_something_is_due():
+    loop = tiny.experiment().loop._replace(
+        num_steps=20, log_every_steps=6, eval_every_steps=9, checkpoint_every_steps=100
+    )
+    found = [train.steps_until_due(step, loop) for step in (0, 5, 6, 8, 9, 18, 19)]
+    assert found == [6, 1, 3, 1, 3, 2, 1]
+
+
 def test_line_is_the_mean_of_its_steps(tmp_path):
     run(tmp_path / "every", train={"num_steps": 4, "log_every_steps": 1})
     run(tmp_path / "pairs", train={"num_steps": 4, "log_every_steps": 2})

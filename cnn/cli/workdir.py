@@ -34,6 +34,8 @@ MAY_CHANGE = (
     "data.cache_mb",
     "loader.num_threads",
     "loader.num_workers",
+    "resident.steps_per_dispatch",
+    "resident.max_mb",
     "sampling.on_error",
 )
 PACKAGES = ("cnn", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "numpy")
@@ -78,7 +80,10 @@ def check_same_config(directory: pathlib.Path, experiment: Experiment) -> None:
     differ = [
         key
         for key in sorted(old.keys() | new.keys())
-        if not key.startswith(MAY_CHANGE) and old.get(key) != new.get(key)
+        if not key.startswith(MAY_CHANGE)
+        and old.get(key) != new.get(key)
+        # A key that is new since the run began, and off.
+        and (key in old or new[key])
     ]
     if not differ or not (directory / "checkpoints").is_dir():
         return

@@ -1,11 +1,11 @@
 """Data: sources of examples, decoding, augmentation, and the pipeline that makes batches."""
 
-from cnn.data.augment import Augment, make_augment
+from cnn.data.augment import Augment, alternating_flip, make_augment
 from cnn.data.by_epoch import ByEpoch, make_by_epoch
 from cnn.data.contract import ArraySource, Example, Source, SourceInfo, Sources
 from cnn.data.decode import read_image
 from cnn.data.filters import make_filters
-from cnn.data.pipeline import Host, eval_batches, steps_per_epoch, train_batches
+from cnn.data.pipeline import Host, drawn_order, eval_batches, steps_per_epoch, train_batches
 from cnn.data.policy import make_policy
 from cnn.data.prepare import prepare
 from cnn.data.sampling import Concatenation, Subset, make_sampling
@@ -26,6 +26,8 @@ __all__ = [
     "SourceInfo",
     "Sources",
     "Subset",
+    "alternating_flip",
+    "drawn_order",
     "eval_batches",
     "make_augment",
     "make_by_epoch",

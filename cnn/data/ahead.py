@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import collections
-import contextlib
 import functools
 import logging
 import multiprocessing
@@ -14,12 +13,12 @@ import threading
 from collections.abc import Callable, Generator
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from multiprocessing.shared_memory import SharedMemory
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from cnn.data.faults import LOG, Faults
+from cnn.data.handover import Packed, Receiver, Sender
 from cnn.errors import UserError
 
 Arrays = dict[str, np.ndarray]
@@ -66,9 +65,9 @@ def read_ahead(
 
 
 class _Done(NamedTuple):
-    """A result or the user's mistake, and the faults that were met since the last time."""
+    """A result (packed, from a worker) or the user's mistake, and the faults since the last."""
 
-    result: Arrays | UserError
+    result: Any
     faults: dict[int, str]
 
 
@@ -105,30 +104,66 @@ def _by_threads(iterator: Any) -> Generator[Arrays, None, None]:
 def _by_processes(
     attempt: _Attempt, steps: range, num_workers: int, faults: Faults | None
 ) -> Generator[Arrays, None, None]:
-    # Spawned, since a fork of a process with JAX's threads may hang. Not grain's processes, which
-    # need absl's flags and leave shared memory to finalizers that fail at the end of the program.
-    executor = ProcessPoolExecutor(
-        num_workers, multiprocessing.get_context("spawn"), _begin_worker, (_pickled(attempt),)
-    )
-    pending: collections.deque[Future[_Done]] = collections.deque()
+    pool = _Pool(attempt, num_workers, faults)
     try:
         for step in steps:
-            pending.append(executor.submit(_attempt_in_worker, step))
-            if len(pending) < 2 * num_workers:
-                continue
-            yield _received(pending.popleft(), faults)
-        while pending:
-            yield _received(pending.popleft(), faults)
+            pool.submit(step)
+            if len(pool) == 2 * num_workers:
+                yield pool.receive()
+        while len(pool):
+            yield pool.receive()
     except BrokenProcessPool as error:
         raise UserError(
             "a worker process of the loader died, often since memory (or /dev/shm) ran out; use "
             "fewer (loader.num_workers) or none (0)"
         ) from error
     finally:
-        executor.shutdown(cancel_futures=True)
-        for future in pending:
+        pool.close()
+
+
+class _Pool:
+    """Workers, and what they are at, in order."""
+
+    def __init__(self, attempt: _Attempt, num_workers: int, faults: Faults | None) -> None:
+        # Spawned, since a fork of a process with JAX's threads may hang. Not grain's processes,
+        # which need absl's flags and leave shared memory to finalizers that fail at the end.
+        self._executor = ProcessPoolExecutor(
+            num_workers, multiprocessing.get_context("spawn"), _begin_worker, (_pickled(attempt),)
+        )
+        self._faults = faults
+        self._receiver = Receiver()
+        self._pending: collections.deque[Future[_Done]] = collections.deque()
+
+    def __len__(self) -> int:
+        return len(self._pending)
+
+    def submit(self, step: int) -> None:
+        """Gives out a step."""
+        segment = self._receiver.free_segment()
+        self._pending.append(self._executor.submit(_attempt_in_worker, step, segment))
+
+    def receive(self) -> Arrays:
+        """The result of the first step that was given out."""
+        done = self._pending[0].result()
+        if isinstance(done.result, UserError):
+            raise done.result
+        arrays = self._receiver.unpack(done.result)
+        # Not before, so that `close` finds its segment.
+        self._pending.popleft()
+        if self._faults is not None:
+            for index, error in done.faults.items():
+                self._faults.note(index, error)
+        return arrays
+
+    def close(self) -> None:
+        """Ends the workers, after the steps they are at, and frees the memory."""
+        self._executor.shutdown(cancel_futures=True)
+        for future in self._pending:
             if not future.cancelled() and future.exception() is None:
-                _unpacked(future.result().result)
+                left = future.result().result
+                if isinstance(left, Packed):
+                    self._receiver.drop(left.segment)
+        self._receiver.close()
 
 
 def _pickled(attempt: _Attempt) -> bytes:
@@ -142,19 +177,9 @@ def _pickled(attempt: _Attempt) -> bytes:
         ) from error
 
 
-def _received(future: Future[_Done], faults: Faults | None) -> Arrays:
-    done = future.result()
-    result = _unpacked(done.result)
-    if faults is not None:
-        for index, error in done.faults.items():
-            faults.note(index, error)
-    if isinstance(result, UserError):
-        raise result
-    return result
-
-
 _in_worker: _Attempt | None = None
 """In a worker, what it does; None elsewhere."""
+_sender = Sender()
 
 
 def _begin_worker(pickled: bytes) -> None:
@@ -177,42 +202,9 @@ def _end_with_parent() -> None:
         os._exit(1)
 
 
-def _attempt_in_worker(step: int) -> _Done:
+def _attempt_in_worker(step: int, segment: str | None) -> _Done:
     assert _in_worker is not None
     done = _in_worker(step)
-    return done._replace(result=_packed(done.result))  # type: ignore[arg-type]
-
-
-class _Packed(NamedTuple):
-    """Arrays in shared memory, one behind the other: through a pipe they would take five times."""
-
-    name: str
-    specs: dict[str, tuple[tuple[int, ...], str]]
-
-
-def _packed(result: Arrays | UserError) -> _Packed | UserError:
-    if isinstance(result, UserError):
-        return result
-    memory = SharedMemory(create=True, size=sum(array.nbytes for array in result.values()))
-    start = 0
-    for array in result.values():
-        np.ndarray(array.shape, array.dtype, memory.buf, start)[...] = array
-        start += array.nbytes
-    memory.close()
-    return _Packed(memory.name, {k: (a.shape, a.dtype.str) for k, a in result.items()})
-
-
-def _unpacked(packed: Any) -> Arrays | UserError:
-    """The arrays, copied, so that the shared memory is free again."""
-    if isinstance(packed, UserError):
-        return packed
-    memory = SharedMemory(packed.name)
-    arrays, start = {}, 0
-    for name, (shape, dtype) in packed.specs.items():
-        arrays[name] = np.ndarray(shape, dtype, memory.buf, start).copy()
-        start += arrays[name].nbytes
-    memory.close()
-    # A broken pool's end takes what its workers left along.
-    with contextlib.suppress(FileNotFoundError):
-        memory.unlink()
-    return arrays
+    if isinstance(done.result, UserError):
+        return done
+    return done._replace(result=_sender.pack(done.result, segment))

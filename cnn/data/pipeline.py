@@ -77,7 +77,8 @@ def epoch_order(seed: int, epoch: int, num_examples: int) -> Int64[np.ndarray, "
     return np.argsort(words, kind="stable")
 
 
-def _drawn(source: Source, seed: int, epoch: int) -> Int64[np.ndarray, " examples"]:
+def drawn_order(source: Source, seed: int, epoch: int) -> Int64[np.ndarray, " examples"]:
+    """The examples of an epoch in their order, as the source draws them (`cnn.data.sampling`)."""
     order = epoch_order(seed, epoch, len(source))
     return source.draw(seed, epoch, order) if isinstance(source, Drawn) else order
 
@@ -145,7 +146,7 @@ def _make_load(
     """Step -> this host's part of its batch; each process that reads ahead makes its own."""
     # Two epochs are under way at once while threads cross the border.
     order = functools.lru_cache(maxsize=2)(
-        lambda epoch: _drawn(source, seed, epoch)[: steps * batch_size]
+        lambda epoch: drawn_order(source, seed, epoch)[: steps * batch_size]
     )
     augment_at = augment_of(augment, seed, len(source))
 

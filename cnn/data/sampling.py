@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 from jaxtyping import Float, Int64, Integer, Shaped
 
-from cnn.data.contract import Example, Source, SourceInfo, labels_of
-from cnn.data.faults import Skipping
+from cnn.data.contract import Example, Source, SourceInfo, labels_of, parts_of
+from cnn.data.faults import Faults, Skipping, faults_of
 from cnn.errors import UserError, unknown
 
 _ON_ERROR = ("raise", "skip")
@@ -21,6 +21,7 @@ def make_sampling(
     *,
     fraction: float = 1.0,
     balance: float = 0.0,
+    weights: Sequence[float] = (),
     repeats: int = 1,
     on_error: str = "skip",
 ) -> Source:
@@ -33,6 +34,9 @@ def make_sampling(
         balance: Examples of a class of n are drawn in proportion to n to the power of minus this:
             0 draws each example once an epoch, 1 all classes equally often, 0.5 is between
             (Mahajan et al. 2018, "Exploring the limits of weakly supervised pretraining").
+        weights: Shares of the parts that were put together (`data.root` with several folders), one
+            for each, above 0: (3, 1) draws three examples of the first for one of the second,
+            however many they have. () draws each example once an epoch.
         repeats: Each example drawn comes so many times in a row, augmented differently, and an
             epoch has fewer different ones (Hoffer et al. 2020, "Augment your batch"; 3 in DeiT).
         on_error: "skip" passes over images that cannot be read, with a warning, and stops when they
@@ -53,10 +57,14 @@ def make_sampling(
         source = Subset(source, stratified(labels_of(source), fraction))
     if on_error == "skip":
         source = Skipping(source)
-    if balance == 0 and repeats == 1:
+    chances = np.ones(len(source))
+    if balance:
+        chances = balanced_weights(labels_of(source), balance)
+    if len(weights):
+        chances = shared_weights(parts_of(source), chances, weights)
+    if balance == 0 and not len(weights) and repeats == 1:
         return source
-    weights = balanced_weights(labels_of(source), balance) if balance else None
-    return Drawn(source, weights, repeats)
+    return Drawn(source, chances if balance or len(weights) else None, repeats)
 
 
 class Subset:
@@ -76,6 +84,11 @@ class Subset:
         """By position in the subset."""
         return labels_of(self._source)[self._indices]
 
+    @property
+    def parts(self) -> np.ndarray:
+        """By position in the subset."""
+        return parts_of(self._source)[self._indices]
+
     def __len__(self) -> int:
         return len(self._indices)
 
@@ -84,29 +97,45 @@ class Subset:
 
 
 class Concatenation:
-    """Sources of the same classes, one behind the other.
+    """Sources one behind the other, with the classes of the first.
+
+    Classes are the same by name; those that follow may lack some.
 
     Raises:
-        UserError: If their classes differ.
+        UserError: If one has a class that the first has not, or targets of another kind.
     """
 
     def __init__(self, *sources: Source) -> None:
         self._sources = sources
         self._ends = np.cumsum([len(source) for source in sources])
         first = sources[0].info
-        for source in sources[1:]:
-            if source.info[1:] != first[1:]:
+        number = {name: label for label, name in enumerate(first.class_names)}
+        self._labels: list[np.ndarray | None] = []
+        for source in sources:
+            names = source.info.class_names
+            same = names == first.class_names
+            renamed = first.target == "class" and all(name in number for name in names)
+            if source.info.target != first.target or not (same or renamed):
                 raise UserError(
                     f"{first.name} and {source.info.name} cannot be one data set: their classes "
-                    f"differ ({', '.join(first.class_names[:5])}, ... and "
-                    f"{', '.join(source.info.class_names[:5])}, ...)"
+                    f"differ ({', '.join(first.class_names[:5])}, ... and {', '.join(names[:5])}, "
+                    "...)"
                 )
+            self._labels.append(None if same else np.asarray([number[name] for name in names]))
         self.info = first._replace(name=" + ".join(source.info.name for source in sources))
 
     @property
     def labels(self) -> np.ndarray:
         """Of all parts."""
-        return np.concatenate([labels_of(source) for source in self._sources])
+        labels = [labels_of(source) for source in self._sources]
+        return np.concatenate(
+            [x if new is None else new[x] for x, new in zip(labels, self._labels, strict=True)]
+        )
+
+    @property
+    def parts(self) -> np.ndarray:
+        """Which of the sources each example is from."""
+        return np.repeat(np.arange(len(self._sources)), [len(source) for source in self._sources])
 
     def __len__(self) -> int:
         return int(self._ends[-1])
@@ -114,7 +143,10 @@ class Concatenation:
     def __getitem__(self, index: int, /) -> Example:
         part = int(np.searchsorted(self._ends, index, side="right"))
         start = int(self._ends[part - 1]) if part else 0
-        return self._sources[part][index - start]
+        example, new = self._sources[part][index - start], self._labels[part]
+        if new is None:
+            return example
+        return {**example, "label": int(new[example["label"]])}
 
 
 class Drawn:
@@ -136,6 +168,11 @@ class Drawn:
     def labels(self) -> np.ndarray:
         """Those of the source."""
         return labels_of(self._source)
+
+    @property
+    def faults(self) -> Faults | None:
+        """Those of the source."""
+        return faults_of(self._source)
 
     def __len__(self) -> int:
         return len(self._source)
@@ -165,6 +202,26 @@ def balanced_weights(
         raise UserError("sampling by class needs one class an example (data.options.table.target)")
     counts = np.bincount(labels)
     return counts[labels] ** -float(balance)
+
+
+def shared_weights(
+    parts: Int64[np.ndarray, " examples"],
+    weights: Float[np.ndarray, " examples"],
+    shares: Sequence[float],
+) -> Float[np.ndarray, " examples"]:
+    """The weights, scaled so that those of each part add up to its share.
+
+    Raises:
+        UserError: If there are not as many shares as parts, or one is not above 0.
+    """
+    count = int(parts.max()) + 1
+    if len(shares) != count or not all(share > 0 for share in shares):
+        raise UserError(
+            f"sampling.weights takes {count} number(s) above 0, one for each path in data.root, "
+            f"got {tuple(shares)}"
+        )
+    totals = np.bincount(parts, weights, minlength=count)
+    return weights * (np.asarray(shares, np.float64) / totals)[parts]
 
 
 def weighted_draws(

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import inspect
+import os
+import pathlib
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
@@ -12,6 +14,7 @@ from cnn.data.contract import Sources
 from cnn.data.digits import mnist5k
 from cnn.data.fashion import fashion_mnist
 from cnn.data.folder import folder
+from cnn.data.sampling import Concatenation
 from cnn.data.shards import shards
 from cnn.data.synthetic import synthetic
 from cnn.data.table import table
@@ -39,7 +42,9 @@ def open_sources(
             "npz", or "synthetic" (nothing is read).
         root: The folder of class folders, of tables, of shards or of IDX files; the npz file.
             "tfds": where data sets were prepared; "" is tfds's own default. "fashion_mnist": "" is
-            where Debian's package put it.
+            where Debian's package put it. Several folders of classes, tables or shards, parted by
+            ":" as in PATH, are one data set, of the classes of the first; `sampling.weights` says
+            how often each is drawn.
         name: "tfds": the data set, for instance "cifar10" or "imagenet2012:5.1.0".
         train_split: What is trained on. "folder": a folder inside `root`; "" is `train` if there is
             one, else a part of `root` itself. "table": a file; "" is `train.csv` or `.jsonl`.
@@ -77,10 +82,19 @@ def open_sources(
                 f"data.{field}={value!r} means nothing to data.source={source!r}; "
                 f"unset it, or choose the source that reads it (known: {', '.join(_KINDS)})"
             )
-    sources = kind.open(request)
-    if not kind.decodes or not cache_mb:
-        return sources
-    return Sources(*(Cached(part, max_bytes=cache_mb * 10**6) for part in sources))
+    opened = [kind.open(request._replace(root=path)) for path in _paths(root, kind)]
+    if kind.decodes and cache_mb:
+        max_bytes = cache_mb * 10**6 // len(opened)
+        opened = [Sources(*(Cached(s, max_bytes=max_bytes) for s in pair)) for pair in opened]
+    if len(opened) == 1:
+        return opened[0]
+    return Sources(*(Concatenation(*sources) for sources in zip(*opened, strict=True)))
+
+
+def _paths(root: str, kind: _Kind) -> list[str]:
+    if not kind.many or pathlib.Path(root).expanduser().exists():
+        return [root]
+    return root.split(os.pathsep)
 
 
 class _Request(NamedTuple):
@@ -95,11 +109,15 @@ class _Request(NamedTuple):
 
 
 class _Kind(NamedTuple):
-    """How a kind of source is opened, which texts mean something to it, whether reading is slow."""
+    """How a kind of source is opened, which texts mean something to it, whether reading is slow.
+
+    `many` is whether `root` may be several.
+    """
 
     open: Callable[[_Request], Sources]
     uses: tuple[str, ...]
     decodes: bool
+    many: bool = False
 
 
 def _open_folder(request: _Request) -> Sources:
@@ -125,13 +143,13 @@ _KINDS = {
     "fashion_mnist": _Kind(
         lambda request: fashion_mnist(request.root), uses=("root",), decodes=False
     ),
-    "folder": _Kind(_open_folder, uses=_SPLIT, decodes=True),
+    "folder": _Kind(_open_folder, uses=_SPLIT, decodes=True, many=True),
     "idx": _Kind(lambda request: idx(request.root), uses=("root",), decodes=False),
     "mnist5k": _Kind(lambda request: mnist5k(), uses=(), decodes=False),
     "npz": _Kind(lambda request: npz(request.root), uses=("root",), decodes=False),
-    "shards": _Kind(_open_shards, uses=_SPLIT, decodes=True),
+    "shards": _Kind(_open_shards, uses=_SPLIT, decodes=True, many=True),
     "synthetic": _Kind(lambda request: synthetic(**request.options), uses=(), decodes=False),
-    "table": _Kind(_open_table, uses=_SPLIT, decodes=True),
+    "table": _Kind(_open_table, uses=_SPLIT, decodes=True, many=True),
     "tfds": _Kind(_open_tfds, uses=("name", *_SPLIT), decodes=True),
 }
 

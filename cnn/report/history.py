@@ -76,12 +76,17 @@ def training_seconds(records: Records) -> float | None:
 
 def images_per_second(records: Records) -> float | None:
     """The median of `perf/images_per_second`, which the slow first steps do not move."""
-    speeds = [
-        record["perf/images_per_second"]
-        for record in records
-        if math.isfinite(record.get("perf/images_per_second", math.nan))
-    ]
-    return float(np.median(speeds)) if speeds else None
+    return _median(records, "perf/images_per_second")
+
+
+def data_wait(records: Records) -> float | None:
+    """The median of `perf/data_wait`, the share of time in which devices waited for data."""
+    return _median(records, "perf/data_wait")
+
+
+def _median(records: Records, name: str) -> float | None:
+    values = [record[name] for record in records if math.isfinite(record.get(name, math.nan))]
+    return float(np.median(values)) if values else None
 
 
 def non_finite(found: Sequence[Series]) -> list[NonFinite]:

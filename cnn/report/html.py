@@ -153,6 +153,9 @@ def _tiles(
     speed = history.images_per_second(records)
     if speed is not None:
         tiles.append(Tile("Images per second", f"{speed:,.0f}", "median over the log"))
+    waited = history.data_wait(records)
+    if waited is not None:
+        tiles.append(Tile("Waiting for data", text.percent(waited), "of the time, median"))
     return tiles
 
 

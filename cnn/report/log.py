@@ -88,7 +88,8 @@ class MetricLog:
             step: The number of updates done.
             values: Scalars by name, such as "train/loss"; the same in two equal runs.
             timing: What differs between equal runs, written as "perf/<name>". The report reads
-                "images_per_second", and "seconds": those since the timing written before.
+                "images_per_second", "data_wait" (a share of the time) and "seconds": those since
+                the timing written before.
 
         Raises:
             UserError: If the disk is full or the file has become unwritable.

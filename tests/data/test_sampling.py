@@ -4,13 +4,15 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from cnn.data.contract import ArraySource, SourceInfo, labels_of
+from cnn.data.contract import ArraySource, SourceInfo, labels_of, parts_of
+from cnn.data.faults import faults_of
 from cnn.data.pipeline import Host, train_batches
 from cnn.data.sampling import (
     Concatenation,
     Subset,
     balanced_weights,
     make_sampling,
+    shared_weights,
     stratified,
     weighted_draws,
 )
@@ -86,6 +88,12 @@ def test_repeats_come_in_a_row_with_other_augmentation() -> None:
     assert set(epoch(make_sampling(SKEWED, repeats=3), 1)[0].astype(int)) != set(index.tolist())
 
 
+def test_faults_are_known_whatever_is_drawn() -> None:
+    source = make_sampling(SKEWED, repeats=2, balance=1.0)
+    assert faults_of(source) is not None
+    assert faults_of(make_sampling(SKEWED, on_error="raise")) is None
+
+
 @pytest.mark.parametrize("options", [{"balance": 1.0}, {"repeats": 3}, {"fraction": 0.5}])
 def test_hosts_and_threads_change_nothing(options) -> None:
     want, _ = epoch(make_sampling(SKEWED, **options), 2, num_threads=0)
@@ -122,8 +130,41 @@ def test_a_concatenation_is_one_source_behind_the_other() -> None:
     assert whole.labels.tolist() == [0, 1, 2, 1, 1, 0]
     assert [whole[i]["label"] for i in range(6)] == [0, 1, 2, 1, 1, 0]
     assert [int(whole[i]["image"][0, 0, 0]) for i in range(6)] == [0, 1, 0, 0, 1, 2]
-    with pytest.raises(UserError, match="one and other cannot be one data set"):
-        Concatenation(parts[0], numbered([0], "other", ("a", "b")))
+    assert parts_of(whole).tolist() == [0, 0, 1, 2, 2, 2]
+    assert parts_of(Subset(whole, [5, 0])).tolist() == [2, 0]
+    assert parts_of(parts[0]).tolist() == [0, 0]
+
+
+def test_classes_are_put_together_by_name() -> None:
+    first, fewer = numbered([0, 1, 2]), numbered([0, 1, 1], "fewer", ("c", "a"))
+    whole = Concatenation(first, fewer)
+    assert whole.info.class_names == ("a", "b", "c")
+    assert whole.labels.tolist() == [0, 1, 2, 2, 0, 0]
+    assert [whole[i]["label"] for i in range(6)] == whole.labels.tolist()
+    with pytest.raises(UserError, match="fewer and numbered cannot be one data set"):
+        Concatenation(fewer, first)
+
+
+def test_weights_are_shares_of_the_parts_however_large() -> None:
+    whole = Concatenation(numbered([0] * 10 + [1] * 10), numbered([2] * 60 + [0] * 20))
+    source = make_sampling(whole, weights=(3.0, 1.0))
+    counts = Counter()
+    for number in range(4):
+        counts.update(epoch(source, number)[1].tolist())
+    # Three quarters of 400 draws from the first 20 examples, half of them of each class.
+    assert abs(counts[1] - 150) <= 4
+    assert abs(counts[2] - 75) <= 4
+    assert abs(counts[0] - 175) <= 4
+    shares = shared_weights(parts_of(whole), balanced_weights(whole.labels, 1.0), (2.0, 1.0))
+    np.testing.assert_allclose([shares[:20].sum(), shares[20:].sum()], [2, 1])
+    np.testing.assert_allclose(shares[10] / shares[0], 30 / 10)
+
+
+@pytest.mark.parametrize("weights", [(1.0,), (1.0, 0.0), (1.0, 2.0, 3.0), (1.0, float("nan"))])
+def test_weights_that_do_not_fit_are_refused(weights) -> None:
+    whole = Concatenation(numbered([0, 1]), numbered([2]))
+    with pytest.raises(UserError, match=r"sampling.weights takes 2 number\(s\) above 0, one for"):
+        make_sampling(whole, weights=weights)
 
 
 def test_labels_are_read_where_a_source_does_not_know_them() -> None:

@@ -1,4 +1,5 @@
 import io
+import shutil
 import subprocess
 import sys
 import tarfile
@@ -7,6 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from cnn.data.contract import parts_of
 from cnn.data.sources import open_sources
 from cnn.errors import UserError
 
@@ -48,6 +50,25 @@ def test_a_folder_is_decoded_once_where_it_fits(pictures) -> None:
     assert same == [True, True, False, False, False, False]
     train, _ = opened(source="folder", root=str(pictures), cache_mb=0)
     assert train[0]["image"] is not train[0]["image"]
+
+
+def test_several_roots_are_one_data_set(pictures, tmp_path_factory) -> None:
+    other = tmp_path_factory.mktemp("other")
+    for i, name in enumerate(("b", "a", "a", "a", "b")):
+        (other / name).mkdir(exist_ok=True)
+        Image.new("RGB", (5, 5)).save(other / name / f"{i}.png")
+    root = f"{pictures}:{other}"
+    train, held_out = opened(source="folder", root=root, eval_fraction=0.25)
+    assert (len(train), len(held_out)) == (6 + 3, 2 + 2)
+    assert train.info.class_names == ("a", "b")
+    assert [train[i]["image"].shape[0] for i in range(9)] == [400] * 6 + [5] * 3
+    assert parts_of(train).tolist() == [0] * 6 + [1] * 3
+    with pytest.raises(UserError, match="gone' does not exist"):
+        opened(source="folder", root=f"{pictures}:{other}/gone")
+    colon = tmp_path_factory.mktemp("a:b")
+    for name in ("a", "b"):
+        shutil.copytree(pictures / name, colon / name)
+    assert len(opened(source="folder", root=str(colon)).train) == 6
 
 
 def test_the_fields_reach_the_source(pictures) -> None:

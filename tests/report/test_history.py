@@ -44,6 +44,8 @@ def test_the_speed_is_a_median():
     speeds = [10.0, 100.0, 110.0, math.nan]
     records = [{"step": i, "perf/images_per_second": speed} for i, speed in enumerate(speeds)]
     assert history.images_per_second(records) == 100.0
+    assert history.data_wait(records) is None
+    assert history.data_wait([{"step": 1, "perf/data_wait": 0.25}]) == 0.25
 
 
 def test_an_empty_log_knows_nothing():
