@@ -15,6 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from flax import linen as nn
+from flax.errors import FlaxError
 
 from cnn import checkpoint, data, models, optim, parallel, resident
 from cnn import feed as feeds
@@ -57,6 +58,13 @@ class Loop(NamedTuple):
     checkpoint_every_steps: int
 
 
+class Evaluation(NamedTuple):
+    """How the evaluation split is seen; see `make_evaluation`."""
+
+    batch_size: int
+    views: str
+
+
 class Experiment(NamedTuple):
     """The parts of a run; `sources` is None where only predictions are wanted."""
 
@@ -92,7 +100,7 @@ class Experiment(NamedTuple):
             self.config,
             "loader",
             self._sources().train,
-            call(self.config, "augment", call(self.config, "policy", self.preprocess())),
+            self.augment(),
             seed=self.config["seed"],
             start_step=start_step,
             host=_this_host(),
@@ -102,15 +110,24 @@ class Experiment(NamedTuple):
         """This host's evaluation batches: every example once, padding of weight 0."""
         return data.eval_batches(
             self._sources().eval,
-            self.preprocess(),
+            self.views(),
             # Any size is legal, since padding fills what the devices cannot share.
-            batch_size=self.shared(self.config["evaluation"]["batch_size"]),
+            batch_size=self.shared(call(self.config, "evaluation").batch_size),
             host=_this_host(),
             num_threads=self.config["loader"]["num_threads"],
         )
 
+    def augment(self) -> data.ByEpoch:
+        """A picture of any size -> what the model sees of it in an epoch of training."""
+        return call(self.config, "by_epoch", make_augment(self.config))
+
+    def views(self) -> Callable[[np.ndarray], np.ndarray]:
+        """A picture of any size -> what the model sees of it outside training, once or in views."""
+        preprocess = call(self.config, "preprocess")
+        return data.make_views(preprocess, call(self.config, "evaluation").views)
+
     def preprocess(self) -> data.Preprocess:
-        """A picture of any size -> what the model sees of it, outside training."""
+        """A picture of any size -> what the model sees of its centre, outside training."""
         return call(self.config, "preprocess")
 
     def shared(self, batch_size: int) -> int:
@@ -118,10 +135,10 @@ class Experiment(NamedTuple):
         count = self.strategy.num_devices
         return -(-batch_size // count) * count
 
-    def blank_batch(self, batch_size: int) -> HostBatch:
-        """A batch of zeros, for its shapes."""
+    def blank_batch(self, batch_size: int, image_size: int = 0) -> HostBatch:
+        """A batch of zeros, for its shapes; an `image_size` of 0 is the evaluation's."""
         section = self.config["preprocess"]
-        size = section["image_size"]
+        size = image_size or section["image_size"]
         return {
             "image": np.zeros((batch_size, size, size, section["channels"]), np.float32),
             "label": np.zeros(batch_size, np.int32),
@@ -137,6 +154,25 @@ class Experiment(NamedTuple):
         batch = self.blank_batch(self.config["loader"]["batch_size"])
         return jax.eval_shape(self.task.init, jax.random.key(0), batch)
 
+    def check_sizes(self) -> None:
+        """Tries the model on every size that images have in training, without computing anything.
+
+        Raises:
+            UserError: If it cannot take one of them.
+        """
+        sizes = set(self.augment().sizes_px) - {self.config["preprocess"]["image_size"]}
+        state = self.abstract_state() if sizes else None
+        for size in sorted(sizes):
+            blank = self.blank_batch(self.config["loader"]["batch_size"], size)
+            try:
+                jax.eval_shape(self.task.evaluate, state, blank)
+            except (UserError, FlaxError, TypeError, ValueError) as error:
+                reason = str(error) if isinstance(error, UserError) else "its input size is fixed"
+                raise UserError(
+                    f"{self.config['model']['name']} cannot take the images of {size} pixels of "
+                    f"by_epoch.sizes_px: {reason}"
+                ) from error
+
     def initial(self) -> initialise.Initial | None:
         """What the training starts from, as the section `init` says; None where from nothing."""
         known = facts.of_config(self.config, self.facts.class_names)
@@ -150,14 +186,21 @@ class Experiment(NamedTuple):
         def outputs(batch: HostBatch) -> Mapping[str, np.ndarray]:
             return self.strategy.fetch_examples(predict(state, self.strategy.put(batch)))
 
-        return kind.examine(
+        found = kind.examine(
             outputs, self.eval_batches(), self._sources().eval, self.facts.class_names, step
         )
+        return found._replace(views=call(self.config, "evaluation").views)
 
     def _sources(self) -> data.Sources:
         if self.sources is None:
             raise ValueError("this experiment was built without its data")
         return self.sources
+
+
+def make_augment(config: Config) -> data.Augment:
+    """The augmentation of images of the evaluation's size."""
+    preprocess = call(config, "policy", call(config, "preprocess"))
+    return call(config, "augment", call(config, "filters", preprocess))
 
 
 def build(config: Config) -> Experiment:
@@ -176,8 +219,21 @@ def _make_resident(config: Config) -> resident.Resident | None:
     if "resident" not in config:
         return None
     section = config["preprocess"]
-    changed = call(config, "policy", call(config, "preprocess"))
-    return call(config, "resident", changed, config["augment"], (section["mean"], section["std"]))
+    augment = make_augment(config)
+    made = call(
+        config,
+        "resident",
+        augment.preprocess,
+        config["augment"],
+        (section["mean"], section["std"]),
+    )
+    by_epoch = call(config, "by_epoch", augment)
+    if made is not None and (by_epoch.alternate_flips or by_epoch.augments != (augment,)):
+        raise UserError(
+            "images on the devices (resident.enabled) have one size, and flip by "
+            "resident.alternate_flips; leave the section by_epoch as it is in configs/base.py"
+        )
+    return made
 
 
 def _check_target(info: data.SourceInfo, task: str) -> None:
@@ -195,6 +251,8 @@ def build_without_data(config: Config, facts: DataFacts) -> Experiment:
     parallel.check_batch_size(batch_size, strategy.num_devices)
     steps_per_epoch = data.steps_per_epoch(facts.num_train, batch_size)
     loop = call(config, "train", steps_per_epoch)
+    # A mistake in what only the first evaluation reads should not wait for it.
+    data.make_views(call(config, "preprocess"), call(config, "evaluation").views)
     schedule = call(config, "schedule", loop.num_steps, steps_per_epoch)
     model = call(config, "model", num_classes=len(facts.class_names), axis_name=strategy.axis_name)
     tx = optax.chain(
@@ -259,6 +317,17 @@ def make_loop(
     )
 
 
+def make_evaluation(*, batch_size: int, views: str = "center") -> Evaluation:
+    """How the evaluation split is seen, in training and by `cnn evaluate`.
+
+    Args:
+        batch_size: Examples in a batch over all hosts; it may be larger than the split. Of several
+            views the network sees one after another, but a batch holds all.
+        views: "center", "flip" or "ten_crop": see `cnn.data.make_views`.
+    """
+    return Evaluation(batch_size, views)
+
+
 def _make_task(
     model: nn.Module, tx: optax.GradientTransformation, *, name: str, **options: Any
 ) -> Task[Any]:
@@ -272,10 +341,12 @@ SECTIONS: dict[str, Callable[..., Any]] = {
     "sampling": data.make_sampling,
     "preprocess": data.make_preprocess,
     "policy": data.make_policy,
+    "filters": data.make_filters,
     "augment": data.make_augment,
+    "by_epoch": data.make_by_epoch,
     "loader": data.train_batches,
     "resident": resident.make_resident,
-    "evaluation": data.eval_batches,
+    "evaluation": make_evaluation,
     "model": models.classifier,
     "init": initialise.load_initial,
     "task": _make_task,
@@ -290,6 +361,21 @@ SECTIONS: dict[str, Callable[..., Any]] = {
 """The function whose keyword-only arguments a section of the config is."""
 
 
+def defaults() -> dict[str, Any]:
+    """SECTION.KEY -> its default, as JSON holds it, of the keys that have one."""
+    options = {
+        f"data.options.{kind}.{key}": default
+        for kind, known in data.OPTIONS.items()
+        for key, default in known.items()
+    }
+    return options | {
+        f"{section}.{p.name}": list(p.default) if isinstance(p.default, tuple) else p.default
+        for section, function in SECTIONS.items()
+        for p in inspect.signature(function).parameters.values()
+        if p.kind is p.KEYWORD_ONLY and p.default is not p.empty
+    }
+
+
 def call(config: Config, section: str, *args: Any, **derived: Any) -> Any:
     """Calls the function of a section with its values.
 
@@ -302,12 +388,16 @@ def call(config: Config, section: str, *args: Any, **derived: Any) -> Any:
     Raises:
         UserError: If the section is not there, or its keys are not those of the function.
     """
-    if section not in config:
-        raise UserError(f"the config has no section {section!r} (configs/base.py has one)")
     function = SECTIONS[section]
     parameters = inspect.signature(function).parameters.values()
-    values = config[section]
     keywords = {p.name: p for p in parameters if p.kind is p.KEYWORD_ONLY and p.name not in derived}
+    if section in config:
+        values = config[section]
+    elif any(p.default is p.empty for p in keywords.values()):
+        raise UserError(f"the config has no section {section!r} (configs/base.py has one)")
+    else:
+        # Runs that are older than a section go on as if it had its defaults.
+        values = {}
     if not any(p.kind is p.VAR_KEYWORD for p in parameters):
         for key in values:
             if key not in keywords:

@@ -147,7 +147,7 @@ def _refuse_what_is_not_known(preprocess: data.Preprocess, augment: Mapping[str,
     known = ("flip_rate", "pad_px", "crop_ratio_max")
     others = [f"augment.{k}={v:g}" for k, v in augment.items() if k not in known and v]
     if preprocess.change is not None:
-        others.append("the section policy")
+        others.append("the section policy or filters")
     if others:
         raise UserError(
             f"images on the devices (resident.enabled) can be flipped and padded and cropped, but "

@@ -25,6 +25,8 @@ def get_config() -> Any:
             "eval_fraction": 0.2,
             "cache_mb": 1024,
             "options": {
+                "folder": {"decode_min_px": 0},
+                "shards": {"decode_min_px": 0},
                 "synthetic": {
                     "num_train": 1_281_167,
                     "num_eval": 50_000,
@@ -33,7 +35,12 @@ def get_config() -> Any:
                     "width": 224,
                     "channels": 3,
                 },
-                "table": {"path_column": "path", "label_column": "label", "target": "class"},
+                "table": {
+                    "path_column": "path",
+                    "label_column": "label",
+                    "target": "class",
+                    "decode_min_px": 0,
+                },
             },
         }
     )
@@ -77,6 +84,18 @@ def get_config() -> Any:
             "cutout_px": 0,
         }
     )
+    # cnn.data.make_filters
+    config.filters = ConfigDict(
+        {
+            "grayscale_rate": 0.0,
+            "blur_rate": 0.0,
+            "blur_sigma_px": (0.1, 2.0),
+            "solarize_rate": 0.0,
+            "solarize_level": 128,
+        }
+    )
+    # cnn.data.make_by_epoch
+    config.by_epoch = ConfigDict({"alternate_flips": False, "sizes_px": (), "from_epochs": ()})
     # cnn.data.train_batches
     config.loader = ConfigDict({"batch_size": 128, "num_threads": 1, "num_workers": 0})
     # cnn.resident.make_resident
@@ -89,8 +108,8 @@ def get_config() -> Any:
             "max_mb": 1024,
         }
     )
-    # cnn.data.eval_batches
-    config.evaluation = ConfigDict({"batch_size": 256})
+    # cnn.experiment.make_evaluation
+    config.evaluation = ConfigDict({"batch_size": 256, "views": "center"})
 
     # cnn.models.classifier; an experiment may add fields of its model
     config.model = ConfigDict({"name": "resnet50", "dtype": "float32"})

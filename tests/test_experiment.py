@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from cnn import experiment as experiments
+from cnn import train
 from cnn.errors import UserError
 from tests import tiny
 
@@ -82,3 +83,73 @@ def test_learning_rate_is_that_of_the_schedule():
     )
     found = [experiment.learning_rate(step) for step in (0, 5, 10)]
     np.testing.assert_allclose(found, [0.5, 0.25, 0.0], atol=1e-7)
+
+
+GROWING = {"sizes_px": [16, 28], "from_epochs": [0, 2]}
+
+
+@pytest.mark.parametrize(
+    ("model", "message"),
+    [
+        ({"name": "mlp_test"}, r"mlp_test cannot take the images of 16 pixels of by_epoch"),
+        ({"name": "lenet_test"}, r"lenet_test cannot take .* its input size is fixed"),
+        ({"name": "vit_test", "patch_size": 4}, r"override position_grid .* to have it resampled"),
+        ({"name": "vit_test", "patch_size": 7}, r"16x16 are no whole number of 7-pixel patches"),
+        ({"name": "vit_test", "patch_size": 4, "position_grid": [7, 7]}, None),
+        ({"name": "resnet_test"}, None),
+    ],
+)
+def test_sizes_that_the_model_cannot_take_are_refused_before_training(model, message):
+    experiment = tiny.experiment(model=model, by_epoch=GROWING)
+    if message is None:
+        experiment.check_sizes()
+        return
+    with pytest.raises(UserError, match=message):
+        experiment.check_sizes()
+
+
+@pytest.mark.parametrize("by_epoch", [GROWING, {"alternate_flips": True}])
+def test_images_on_the_devices_do_not_depend_on_the_epoch_that_way(by_epoch):
+    still = {"rotate_degrees": 0.0, "shift_fraction": 0.0, "scale_fraction": 0.0}
+    sections = {"augment": still, "resident": {"enabled": True}}
+    assert tiny.experiment(**sections).resident is not None
+    with pytest.raises(UserError, match=r"leave the section by_epoch as it is"):
+        tiny.experiment(**sections, by_epoch=by_epoch)
+    with pytest.raises(UserError, match=r"not changed by the section policy"):
+        tiny.experiment(**sections, filters={"blur_rate": 0.5})
+
+
+def test_without_other_sizes_nothing_is_tried(monkeypatch):
+    experiment = tiny.experiment(by_epoch={"sizes_px": [28], "from_epochs": [0]})
+    monkeypatch.setattr(experiments.Experiment, "abstract_state", None)
+    experiment.check_sizes()
+
+
+def test_impossible_views_are_refused_before_training():
+    with pytest.raises(UserError, match=r"unknown evaluation.views 'flipp'; did you mean 'flip'"):
+        tiny.experiment(evaluation={"views": "flipp"})
+    with pytest.raises(UserError, match=r"preprocess\.crop_fraction is 1"):
+        tiny.experiment(evaluation={"views": "ten_crop"})
+
+
+def test_views_reach_evaluation_and_its_examination():
+    views = tiny.experiment(
+        evaluation={"views": "ten_crop", "batch_size": 500}, preprocess={"crop_fraction": 0.875}
+    )
+    first = next(views.eval_batches())
+    assert first["image"].shape == (500, 10, 28, 28, 1)
+    carry = train.blank_carry(views)
+    metrics = train.make_evaluate(views)(carry.state)
+    found = views.examine(carry.state, 0)
+    assert found.num_examples == found.confusion.sum() == 1000
+    assert metrics["eval/accuracy"] == pytest.approx(found.metrics["accuracy"], abs=1e-6)
+    assert metrics["eval/loss"] == pytest.approx(found.metrics["loss"], rel=1e-5)
+
+
+def test_a_config_that_is_older_than_a_section_or_key_has_its_defaults():
+    config = tiny.config()
+    del config["by_epoch"], config["evaluation"]["views"]
+    experiment = experiments.build(config)
+    assert experiment.augment().sizes_px == (28,)
+    assert next(experiment.eval_batches())["image"].ndim == 4
+    assert experiments.defaults()["by_epoch.sizes_px"] == []

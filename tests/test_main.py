@@ -147,6 +147,56 @@ def test_predict_reads_files_of_any_size_and_mode(run, tmp_path, capsys):
     assert len(shown.split(": ")[1].split("  ")) == 5
 
 
+def test_views_are_averaged_by_evaluate_and_predict(run, tmp_path, capsys):
+    import shutil
+
+    shutil.copytree(run, tmp_path / "run")
+    config = json.loads((tmp_path / "run" / "config.json").read_text())
+    words = f"--workdir={tmp_path / 'run'}"
+    results = {}
+    for views in ("center", "flip"):
+        assert main(["evaluate", words, f"--views={views}"]) == 0
+        results[views] = capsys.readouterr().out.splitlines()[0]
+    assert "of 1,000 right" in results["flip"]
+    assert results["flip"].startswith("step 40 (flip averaged): accuracy ")
+    assert "final evaluation, flip averaged" in (tmp_path / "run" / "report.html").read_text()
+    # Digits are not what they are in a mirror.
+    assert results["flip"] != results["center"]
+    assert json.loads((tmp_path / "run" / "config.json").read_text()) == config
+    digit(tmp_path / "plain.png")
+    with Image.open(tmp_path / "plain.png") as image:
+        image.transpose(Image.Transpose.FLIP_LEFT_RIGHT).save(tmp_path / "mirrored.png")
+    files = [str(tmp_path / f"{name}.png") for name in ("plain", "mirrored")]
+
+    def shares(*options):
+        assert main(["predict", words, "--json", "--top=10", *options, *files]) == 0
+        rows = [json.loads(line)["top"] for line in capsys.readouterr().out.splitlines()]
+        return [np.array([share for _, share in sorted(row)]) for row in rows]
+
+    plain, mirrored = shares()
+    for averaged in shares("--views=flip"):
+        np.testing.assert_allclose(averaged, (plain + mirrored) / 2, atol=1e-5)
+    assert np.abs(plain - mirrored).max() > 0.01
+    for command in (["evaluate"], ["predict", files[0]]):
+        error = one_line([*command, words, "--views=flipp"], capsys)
+        assert "unknown evaluation.views 'flipp'; did you mean 'flip'" in error
+
+
+def test_a_run_older_than_a_key_goes_on_while_the_key_has_its_default(run, tmp_path, capsys):
+    import shutil
+
+    shutil.copytree(run, tmp_path / "run")
+    file = tmp_path / "run" / "config.json"
+    config = json.loads(file.read_text())
+    del config["by_epoch"], config["policy"]["cutout_px"]
+    file.write_text(json.dumps(config))
+    words = ["train", *TINY, f"--workdir={tmp_path / 'run'}", "--config.train.num_steps=41"]
+    changed = [*words, "--config.by_epoch.alternate_flips=True"]
+    assert "by_epoch.alternate_flips was False, is True" in one_line(changed, capsys)
+    assert main(words) == 0
+    assert "resuming after step 40 of 41" in capsys.readouterr().out
+
+
 def test_predict_goes_on_past_a_broken_file(run, tmp_path, capsys):
     digit(tmp_path / "good.png")
     (tmp_path / "cut.png").write_bytes((tmp_path / "good.png").read_bytes()[:100])

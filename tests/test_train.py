@@ -1,5 +1,7 @@
 """The loop: resumed runs equal unbroken ones, cadences, bad losses, the same over devices."""
 
+import contextlib
+import dataclasses
 import io
 import json
 import os
@@ -211,6 +213,47 @@ def test_two_runs_are_equal_and_another_seed_is_not(tmp_path):
         run(tmp_path / name, seed=seed)
     assert lines(tmp_path / "a") == lines(tmp_path / "b")
     assert lines(tmp_path / "a") != lines(tmp_path / "c")
+
+
+def test_sizes_that_grow_compile_once_each_and_resume_in_the_middle(tmp_path):
+    growing = {
+        "sampling": {"fraction": 0.0175},  # 70 examples: two steps an epoch
+        "by_epoch": {"sizes_px": [16, 20, 28], "from_epochs": [0, 1, 2]},
+    }
+    _, experiment = run(tmp_path / "whole", **growing)
+    assert experiment.steps_per_epoch == 2
+    for num_steps in (3, 6):
+        cut = {"num_steps": num_steps, "checkpoint_every_steps": 3}
+        outcome, _ = run(tmp_path / "cut", **growing, train=cut)
+        assert outcome.step == num_steps
+    whole, cut = lines(tmp_path / "whole"), lines(tmp_path / "cut")
+    # The first part ended with a line and an evaluation of its own.
+    assert [line for line in cut if line["step"] in (2, 6)] == [
+        line for line in whole if line["step"] in (2, 6)
+    ]
+    assert_same_checkpoint(
+        saved(tmp_path / "cut", experiment), saved(tmp_path / "whole", experiment)
+    )
+
+
+def test_a_step_is_compiled_once_for_each_size(tmp_path):
+    experiment = tiny.experiment(
+        sampling={"fraction": 0.0175},
+        by_epoch={"sizes_px": [16, 20, 28], "from_epochs": [0, 1, 2]},
+    )
+    traced = []
+
+    def step(state, batch, key):
+        traced.append(batch["image"].shape[1])
+        return experiment.task.step(state, batch, key)
+
+    step_fn = train.make_step(dataclasses.replace(experiment.task, step=step), experiment.strategy)
+    state, tally = train.blank_carry(experiment)
+    key = experiment.strategy.share(jax.random.key(0))
+    with contextlib.closing(experiment.train_batches(0)) as batches:
+        for _ in range(8):
+            state, tally = step_fn(state, tally, experiment.strategy.put(next(batches)), key)
+    assert traced == [16, 20, 28]
 
 
 def test_loss_that_is_not_finite_stops_and_names_the_step(tmp_path):

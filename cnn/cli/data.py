@@ -47,8 +47,7 @@ def run(args: argparse.Namespace) -> int:
     from cnn import experiment as experiments
 
     sources = experiments.call(config, "data")
-    preprocess = experiments.call(config, "preprocess")
-    augment = experiments.call(config, "augment", experiments.call(config, "policy", preprocess))
+    augment = experiments.make_augment(config)
     parts = []
     for source in sources:
         begun = time.perf_counter()

@@ -2,6 +2,7 @@
 
 cnn evaluate --workdir=runs/lenet5
 cnn evaluate --workdir=runs/lenet5 --best
+cnn evaluate --workdir=runs/lenet5 --views=flip
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import argparse
 import pathlib
 
 TAKES_CONFIG = False
+VIEWS_HELP = "center, flip or ten_crop: views of an image to average over; default as in training"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -18,6 +20,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     which = parser.add_mutually_exclusive_group()
     which.add_argument("--step", type=int, metavar="N", help="this checkpoint; default the latest")
     which.add_argument("--best", action="store_true", help="the best by checkpoint.best_metric")
+    parser.add_argument("--views", metavar="KIND", help=VIEWS_HELP)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -29,6 +32,6 @@ def run(args: argparse.Namespace) -> int:
     workdir.start_jax()
     from cnn import experiment as experiments
 
-    experiment = experiments.build(workdir.for_reading(config))
+    experiment = experiments.build(workdir.for_reading(config, args.views))
     step, state = workdir.restore(directory, experiment, args.step, args.best)
     return workdir.examine(directory, experiment, state, step)

@@ -15,6 +15,8 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from cnn.cli.evaluate import VIEWS_HELP
+
 if TYPE_CHECKING:
     import numpy as np
 
@@ -26,10 +28,11 @@ class Predictor(NamedTuple):
     """Pictures of any size -> probabilities.
 
     Attributes:
-        preprocess: A picture -> what the network sees of it.
+        preprocess: A picture -> what the network sees of it, once or in several views.
         class_names: In the order of the probabilities.
         batch_size: For a number of pictures, how many to compute at once.
-        probabilities: Images [batch, height, width, channels] -> [batch, classes].
+        probabilities: Images [batch, height, width, channels], with an axis of views behind the
+            first where there are several -> [batch, classes].
     """
 
     preprocess: Callable[[np.ndarray], np.ndarray]
@@ -51,6 +54,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     which.add_argument("--step", type=int, metavar="N", help="this checkpoint; default the latest")
     which.add_argument("--best", action="store_true", help="the best by checkpoint.best_metric")
     parser.add_argument("--top", type=int, default=5, metavar="K", help="classes shown; default 5")
+    parser.add_argument("--views", metavar="KIND", help=VIEWS_HELP)
     parser.add_argument("--json", action="store_true", help="one JSON object a file")
 
 
@@ -113,7 +117,7 @@ def _of_run(args: argparse.Namespace) -> Predictor:
 
     directory = pathlib.Path(args.workdir)
     config, facts = workdir.read_config(directory), workdir.read_facts(directory)
-    experiment = experiments.build_without_data(workdir.for_reading(config), facts)
+    experiment = experiments.build_without_data(workdir.for_reading(config, args.views), facts)
     _, state = workdir.restore(directory, experiment, args.step, args.best)
     strategy = experiment.strategy
     step = strategy.predict(experiment.task.predict)
@@ -125,7 +129,7 @@ def _of_run(args: argparse.Namespace) -> Predictor:
         batch = {**experiment.blank_batch(len(images)), "image": images}
         return strategy.fetch_examples(step(state, strategy.put(batch)))["probabilities"]
 
-    return Predictor(experiment.preprocess(), facts.class_names, batch_size, probabilities)
+    return Predictor(experiment.views(), facts.class_names, batch_size, probabilities)
 
 
 def _of_weights(args: argparse.Namespace) -> Predictor:
@@ -134,6 +138,7 @@ def _of_weights(args: argparse.Namespace) -> Predictor:
 
     from cnn import data, pretrained
     from cnn.pretrained import network as networks
+    from cnn.tasks.views import over_views
 
     weights = pretrained.open_weights(args.weights)
     name = networks.name_of(weights, args.model, args.weights)
@@ -155,7 +160,7 @@ def _of_weights(args: argparse.Namespace) -> Predictor:
 
     @jax.jit
     def forward(variables: Any, images: jax.Array) -> jax.Array:
-        logits: Any = model.apply(variables, images)
+        logits = over_views(lambda view: model.apply(variables, view), images)
         return jax.nn.softmax(logits)
 
     variables = jax.device_put(network.variables)
@@ -164,4 +169,5 @@ def _of_weights(args: argparse.Namespace) -> Predictor:
         return np.asarray(forward(variables, images))
 
     preprocess = data.make_preprocess(channels=network.channels, **expected._asdict())
-    return Predictor(preprocess, class_names, lambda count: min(BATCH_SIZE, count), probabilities)
+    views = data.make_views(preprocess, args.views or "center")
+    return Predictor(views, class_names, lambda count: min(BATCH_SIZE, count), probabilities)

@@ -37,6 +37,7 @@ def run(args: argparse.Namespace) -> int:
 
     experiment = experiments.build(config)
     workdir.check_same_config(directory, experiment)
+    experiment.check_sizes()
     loop = experiment.loop
     if workdir.is_finished(directory, loop.num_steps):
         print(f"{directory} is finished: step {loop.num_steps:,}, nothing to do")

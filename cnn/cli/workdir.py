@@ -69,10 +69,14 @@ def check_same_config(directory: pathlib.Path, experiment: Experiment) -> None:
         UserError: With the first arrays that differ where the checkpoint is of another model, else
             with the first keys that differ.
     """
+    from cnn import experiment as experiments
+
     before = files.read_json(directory / CONFIG)
     if before is None:
         return
     old, new = _flat(before), _flat(experiment.config)
+    # A run may be older than a key: it is gone on with as long as the key has its default.
+    old = {**{k: v for k, v in experiments.defaults().items() if k in new}, **old}
     differ = [
         key
         for key in sorted(old.keys() | new.keys())
@@ -237,12 +241,15 @@ def read_facts(directory: pathlib.Path) -> DataFacts:
     return DataFacts(tuple(facts["class_names"]), facts["num_train"], facts["num_eval"])
 
 
-def for_reading(config: Mapping[str, Any]) -> dict[str, Any]:
+def for_reading(config: Mapping[str, Any], views: str | None) -> dict[str, Any]:
     """The config to evaluate or predict with on this machine, whatever it was trained on.
 
-    One device, a batch that any device count shares: the numbers are the same.
+    One device, a batch that any device count shares: the numbers are the same. `views` replaces
+    `evaluation.views`, but for None.
     """
-    return {**config, "parallel": {"strategy": "mesh", "num_devices": 1}}
+    evaluation = config["evaluation"] if views is None else {**config["evaluation"], "views": views}
+    parallel = {"strategy": "mesh", "num_devices": 1}
+    return {**config, "evaluation": evaluation, "parallel": parallel}
 
 
 def restore(
@@ -279,8 +286,9 @@ def examine(directory: pathlib.Path, experiment: Experiment, state: Any, step: i
     evaluations.save(directory, result)
     path = write_report(directory, evaluation=result)
     right = int(result.confusion.trace())
+    seen = "" if result.views == "center" else f" ({result.views} averaged)"
     print(
-        f"step {step}: accuracy {result.metrics['accuracy']:.4f} ({right:,} of "
+        f"step {step}{seen}: accuracy {result.metrics['accuracy']:.4f} ({right:,} of "
         f"{result.num_examples:,} right)  loss {result.metrics['loss']:.4f}"
     )
     print(f"report: {path}")

@@ -21,16 +21,17 @@ NPZ_KEYS = {
 _UINT8 = 8
 
 
-def idx(root: str | os.PathLike[str]) -> Sources:
+def idx(root: str | os.PathLike[str], *, class_names: tuple[str, ...] | None = None) -> Sources:
     """MNIST, Fashion-MNIST, KMNIST or EMNIST as they are distributed.
 
     Args:
         root: The folder of `train-images-idx3-ubyte`, `train-labels-idx1-ubyte` and the same of
-            `t10k`, with or without `.gz`. (`dpkg -L dataset-fashion-mnist` says where Debian's
-            package has them.)
+            `t10k`, with or without `.gz`.
+        class_names: By label; None names them by their numbers.
 
     Raises:
-        UserError: If a file is missing, no IDX file of bytes, cut, or does not fit the others.
+        UserError: If a file is missing, no IDX file of bytes, cut, or does not fit the others, or
+            if there are more labels than names.
     """
     base = pathlib.Path(root).expanduser()
     if not str(root):
@@ -42,7 +43,7 @@ def idx(root: str | os.PathLike[str]) -> Sources:
         images = read_idx(_idx_file(base, prefixes, "images-idx3-ubyte"))
         labels = read_idx(_idx_file(base, prefixes, "labels-idx1-ubyte"))
         parts[part] = images, labels
-    return _sources(str(base), parts)
+    return _sources(str(base), parts, class_names)
 
 
 def npz(root: str | os.PathLike[str]) -> Sources:
@@ -66,7 +67,7 @@ def npz(root: str | os.PathLike[str]) -> Sources:
         raise UserError(f"cannot read {path}: {error.strerror or error}") from error
     except (ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         raise UserError(f"cannot read {path}: no npz file, or a damaged one ({error})") from error
-    return _sources(str(path), parts)
+    return _sources(str(path), parts, None)
 
 
 def read_idx(path: pathlib.Path) -> np.ndarray:
@@ -113,8 +114,10 @@ def _pair(file: np.lib.npyio.NpzFile, path: pathlib.Path, part: str) -> tuple[np
     raise UserError(f"{path} lacks {wanted} (known: {', '.join(file.files)})")
 
 
-def _sources(name: str, parts: dict[str, tuple[np.ndarray, ...]]) -> Sources:
-    """Checks the arrays; classes are numbered from 0 to the highest label of the training."""
+def _sources(
+    name: str, parts: dict[str, tuple[np.ndarray, ...]], class_names: tuple[str, ...] | None
+) -> Sources:
+    """Checks the arrays; without names, classes go from 0 to the highest label of the training."""
     checked = {part: _checked(f"{name} {part}", *pair) for part, pair in parts.items()}
     highest = int(checked["train"][1].max())
     stray = checked["eval"][1] > highest
@@ -123,7 +126,12 @@ def _sources(name: str, parts: dict[str, tuple[np.ndarray, ...]]) -> Sources:
             f"{name} eval has the label {int(checked['eval'][1][stray][0])}, but the labels of the "
             f"training end at {highest}"
         )
-    names = tuple(str(label) for label in range(highest + 1))
+    names = class_names or tuple(str(label) for label in range(highest + 1))
+    if highest >= len(names):
+        raise UserError(
+            f"{name} train has the label {highest}, but there are {len(names)} classes "
+            f"({names[0]}, ... {names[-1]}); use data.source='idx' for other data"
+        )
     made = (
         ArraySource(*pair, SourceInfo(f"{name} {part}", names)) for part, pair in checked.items()
     )

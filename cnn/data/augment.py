@@ -2,21 +2,97 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
-from collections.abc import Callable
 
 import numpy as np
 from jaxtyping import Bool
-from PIL import Image
 
 from cnn.data.fast_resize import fast_resized
-from cnn.data.transforms import ModelInput, Pixels, Preprocess, by_pillow, to_channels
+from cnn.data.geometry import Shape
+from cnn.data.moves import Affine, Crop, Flip, Move, Resize, move
+from cnn.data.resize import Pixels
+from cnn.data.transforms import ModelInput, Preprocess, to_channels
 from cnn.errors import UserError
 
 _CROP_TRIES = 10
 _BELOW_1 = math.nextafter(1.0, 0.0)
 _FLIP_STREAM = 1 << 61
 """In the half of a Philox key that holds the epoch elsewhere, it parts flips from order."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Augment:
+    """(image of any size, generator) -> what the model sees in training.
+
+    What is drawn is drawn once, from the shape alone, and can be applied to boxes and masks too:
+
+        moves = augment.draw(image.shape[:2], rng)
+        seen = augment.pixels(image, moves, rng)
+        steps = geometry_of(image.shape[:2], moves)  # for map_boxes and map_mask
+
+    The fields are the arguments of `make_augment`.
+    """
+
+    preprocess: Preprocess
+    crop_area_min: float
+    crop_ratio_max: float
+    flip_rate: float
+    pad_px: int
+    rotate_degrees: float
+    shift_fraction: float
+    scale_fraction: float
+
+    def __call__(
+        self, image: Pixels, rng: np.random.Generator, *, flipped: bool = False
+    ) -> ModelInput:
+        """Draws and applies; `flipped` is that of `draw`."""
+        return self.pixels(image, self.draw(image.shape[:2], rng, flipped=flipped), rng)
+
+    def draw(
+        self, shape: Shape, rng: np.random.Generator, *, flipped: bool = False
+    ) -> tuple[Move, ...]:
+        """The steps for an image of this shape.
+
+        Args:
+            shape: Height and width in pixels.
+            rng: What is drawn depends on it and on the shape.
+            flipped: A flip that does not depend on chance, beside those that do.
+        """
+        size = self.preprocess.image_size
+        moves: list[Move] = []
+        if self.crop_area_min > 0:
+            box = random_crop_box(shape, rng, self.crop_area_min, self.crop_ratio_max)
+            resize = Resize(size, size, self.preprocess.interpolation, fast_resized)
+            moves += [Crop(*box), resize]
+        else:
+            moves += self.preprocess.moves(shape)
+        if (self.flip_rate > 0 and rng.random() < self.flip_rate) != flipped:
+            moves.append(Flip())
+        if self.pad_px > 0:
+            top, left = rng.integers(0, 2 * self.pad_px + 1, size=2).tolist()
+            moves.append(Crop(top - self.pad_px, left - self.pad_px, size, size))
+        spreads = (self.rotate_degrees, self.shift_fraction, self.shift_fraction)
+        if any(spreads) or self.scale_fraction:
+            spread = np.array([*spreads, self.scale_fraction])
+            degrees, down, right, growth = ((rng.random(4) * 2 - 1) * spread).tolist()
+            moves.append(Affine(degrees, (down * size, right * size), 1 + growth))
+        return tuple(moves)
+
+    def pixels(
+        self, image: Pixels, moves: tuple[Move, ...], rng: np.random.Generator
+    ) -> ModelInput:
+        """The image after these steps and what changes colours and parts, normalised."""
+        image = move(to_channels(image, self.preprocess.channels), moves)
+        if self.preprocess.change is not None:
+            image = self.preprocess.change(image, rng)
+        return self.preprocess.normalise(image)
+
+    def at_size(self, size_px: int) -> Augment:
+        """The same, but the model sees images of another side."""
+        preprocess = self.preprocess.changed(image_size=size_px)
+        preprocess = preprocess._replace(change=self.preprocess.change)
+        return dataclasses.replace(self, preprocess=preprocess)
 
 
 def make_augment(
@@ -29,14 +105,14 @@ def make_augment(
     rotate_degrees: float = 0.0,
     shift_fraction: float = 0.0,
     scale_fraction: float = 0.0,
-) -> Callable[[Pixels, np.random.Generator], ModelInput]:
+) -> Augment:
     """The transform of training: these in their order, `preprocess.change`, then normalised.
 
     Args:
         preprocess: Brings the image to its size (unless a random crop does) and normalises it.
         crop_area_min: A random crop, resized to the model's size, takes at least this share of the
-            area, in (0, 1]: Inception's and torchvision's RandomResizedCrop, where it is 0.08. 0
-            is off: the image is fitted as in evaluation.
+            area, in (0, 1]: Inception's distorted crop and torchvision's RandomResizedCrop, where
+            it is 0.08 (0.05 in Inception's code). 0 is off: the image is fitted as in evaluation.
         crop_ratio_max: Largest width / height of that crop, at least 1; the smallest is 1 / this.
         flip_rate: Probability of a left-right flip, in [0, 1].
         pad_px: The image is padded with this many black pixels on each side and cropped back at
@@ -45,9 +121,6 @@ def make_augment(
         shift_fraction: Moved in both directions by a share of the side uniform in plus or minus
             this, in [0, 1).
         scale_fraction: Enlarged by a factor uniform in 1 plus or minus this, in [0, 1).
-
-    Returns:
-        (image of any size, generator) -> what the model sees.
 
     Raises:
         UserError: If a value is out of its range.
@@ -59,30 +132,16 @@ def make_augment(
     _check("rotate_degrees", rotate_degrees, 0.0, 180.0)
     _check("shift_fraction", shift_fraction, 0.0, _BELOW_1)
     _check("scale_fraction", scale_fraction, 0.0, _BELOW_1)
-    size = preprocess.image_size
-    spreads = np.array([rotate_degrees, shift_fraction, shift_fraction, scale_fraction])
-    moves = bool(spreads.any())
-
-    def augment(image: Pixels, rng: np.random.Generator) -> ModelInput:
-        if crop_area_min > 0:
-            box = random_crop_box(image.shape[:2], rng, crop_area_min, crop_ratio_max)
-            top, left, height, width = box
-            image = to_channels(image[top : top + height, left : left + width], preprocess.channels)
-            image = fast_resized(image, size, size, preprocess.interpolation)
-        else:
-            image = preprocess.fit(image)
-        if flip_rate > 0 and rng.random() < flip_rate:
-            image = image[:, ::-1]
-        if pad_px > 0:
-            image = pad_and_crop(image, rng, pad_px)
-        if moves:
-            degrees, down, right, growth = ((rng.random(4) * 2 - 1) * spreads).tolist()
-            image = affine(image, degrees, (down * size, right * size), 1 + growth)
-        if preprocess.change is not None:
-            image = preprocess.change(image, rng)
-        return preprocess.normalise(image)
-
-    return augment
+    return Augment(
+        preprocess,
+        crop_area_min,
+        crop_ratio_max,
+        flip_rate,
+        pad_px,
+        rotate_degrees,
+        shift_fraction,
+        scale_fraction,
+    )
 
 
 def alternating_flip(seed: int, epoch: int, num_examples: int) -> Bool[np.ndarray, " examples"]:
@@ -117,39 +176,6 @@ def random_crop_box(
     crop_width = min(width, round(height * ratio_max))
     crop_height = min(height, round(width * ratio_max))
     return (height - crop_height) // 2, (width - crop_width) // 2, crop_height, crop_width
-
-
-def pad_and_crop(image: Pixels, rng: np.random.Generator, pad_px: int) -> Pixels:
-    """The image moved by up to `pad_px` whole pixels each way, black where nothing was."""
-    height, width, channels = image.shape
-    padded = np.zeros((height + 2 * pad_px, width + 2 * pad_px, channels), np.uint8)
-    padded[pad_px : pad_px + height, pad_px : pad_px + width] = image
-    top, left = rng.integers(0, 2 * pad_px + 1, size=2)
-    return padded[top : top + height, left : left + width]
-
-
-def affine(image: Pixels, degrees: float, shift: tuple[float, float], scale: float) -> Pixels:
-    """Turns and scales the image about its centre, then moves it; bilinear, black outside.
-
-    Args:
-        image: The image.
-        degrees: Angle, counter-clockwise as seen.
-        shift: How far it moves (down, right), in pixels.
-        scale: Above 1 enlarges.
-    """
-    height, width = image.shape[:2]
-    centre_x, centre_y = width / 2, height / 2
-    cos, sin = (f(math.radians(degrees)) / scale for f in (math.cos, math.sin))
-    # Pillow asks where each pixel of the result comes from, in (x, y) with y downward.
-    start_x, start_y = -centre_x - shift[1], -centre_y - shift[0]
-    matrix = (
-        *(cos, -sin, cos * start_x - sin * start_y + centre_x),
-        *(sin, cos, sin * start_x + cos * start_y + centre_y),
-    )
-    method, filter_ = Image.Transform.AFFINE, Image.Resampling.BILINEAR
-    return by_pillow(
-        image, lambda picture: picture.transform((width, height), method, matrix, filter_)
-    )
 
 
 def _check(name: str, value: float, low: float, high: float) -> None:

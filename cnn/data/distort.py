@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import UInt8
 from PIL import Image, ImageEnhance, ImageFilter, ImageOps
 
-from cnn.data.transforms import Pixels, by_pillow
+from cnn.data.resize import Pixels, by_pillow
 
 Patch = UInt8[np.ndarray, "patch_height patch_width channels"]
 

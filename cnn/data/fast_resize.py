@@ -7,7 +7,7 @@ import threading
 import cykooz_resizer as resizer
 import numpy as np
 
-from cnn.data.transforms import Pixels, Resized, resized
+from cnn.data.resize import Pixels, Resized, resized
 
 _FILTERS = {
     "bilinear": resizer.FilterType.bilinear,
@@ -29,7 +29,7 @@ def fast_resized(image: Pixels, height: int, width: int, interpolation: str) -> 
         image: The image.
         height: Of the result, in pixels.
         width: Of the result, in pixels.
-        interpolation: A key of `cnn.data.transforms.INTERPOLATIONS`.
+        interpolation: A key of `cnn.data.resize.INTERPOLATIONS`.
     """
     channels = image.shape[-1]
     if image.shape[:2] == (height, width):

@@ -22,9 +22,14 @@ class FolderSource:
     """Image files with their labels, decoded to RGB when they are read."""
 
     def __init__(
-        self, paths: Sequence[pathlib.Path], labels: Sequence[int], info: SourceInfo
+        self,
+        paths: Sequence[pathlib.Path],
+        labels: Sequence[int],
+        info: SourceInfo,
+        min_px: int = 0,
     ) -> None:
         self._paths = tuple(paths)
+        self._min_px = min_px
         self.labels = np.asarray(labels, np.int64)
         self.info = info
 
@@ -32,11 +37,17 @@ class FolderSource:
         return len(self._paths)
 
     def __getitem__(self, index: int, /) -> Example:
-        return {"image": read_image(self._paths[index]), "label": int(self.labels[index])}
+        image = read_image(self._paths[index], min_px=self._min_px)
+        return {"image": image, "label": int(self.labels[index])}
 
 
 def folder(
-    root: str | os.PathLike[str], train_split: str, eval_split: str, eval_fraction: float
+    root: str | os.PathLike[str],
+    train_split: str,
+    eval_split: str,
+    eval_fraction: float,
+    *,
+    decode_min_px: int = 0,
 ) -> Sources:
     """The training and evaluation part of a folder of class folders.
 
@@ -50,6 +61,9 @@ def folder(
         eval_split: Folder inside `root` to evaluate on; "" finds it.
         eval_fraction: Without a folder to evaluate on, the share of each class that is held out, in
             (0, 1): the files whose paths hash lowest, at least one, and at least one is left.
+        decode_min_px: `min_px` of `cnn.data.read_image` for the training: as if it had been stored
+            smaller. Twice the size that the model sees is a good value for photographs of several
+            thousand pixels; 0 decodes whole, as the evaluation always does.
 
     Raises:
         UserError: If a folder is missing or unreadable, there are fewer than two classes, a class
@@ -70,7 +84,9 @@ def folder(
         held_out = _scan(base / eval_name)
         _refuse_new_classes(train, held_out, base / eval_name)
     labels = {name: label for label, name in enumerate(train.files)}
-    return Sources(_source(train, labels, "train"), _source(held_out, labels, "eval"))
+    return Sources(
+        _source(train, labels, "train", decode_min_px), _source(held_out, labels, "eval", 0)
+    )
 
 
 class _Tree(NamedTuple):
@@ -160,7 +176,7 @@ def _refuse_new_classes(train: _Tree, held_out: _Tree, where: pathlib.Path) -> N
         )
 
 
-def _source(tree: _Tree, labels: dict[str, int], part: str) -> FolderSource:
+def _source(tree: _Tree, labels: dict[str, int], part: str, min_px: int) -> FolderSource:
     pairs = [(path, labels[name]) for name, files in tree.files.items() for path in files]
     info = SourceInfo(f"{tree.root} {part}", tuple(labels))
-    return FolderSource([path for path, _ in pairs], [label for _, label in pairs], info)
+    return FolderSource([path for path, _ in pairs], [label for _, label in pairs], info, min_px)

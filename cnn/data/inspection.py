@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Float, UInt8
 
 from cnn.data.contract import Source
-from cnn.data.transforms import Pixels
+from cnn.data.resize import Pixels
 from cnn.errors import UserError
 
 

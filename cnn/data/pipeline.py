@@ -12,6 +12,7 @@ import numpy as np
 from jaxtyping import Float32, Int64, UInt8
 
 from cnn.data.ahead import read_ahead
+from cnn.data.by_epoch import ByEpoch, augment_of
 from cnn.data.contract import Source
 from cnn.data.faults import faults_of
 from cnn.data.sampling import Drawn
@@ -19,10 +20,12 @@ from cnn.errors import UserError
 
 Image = Float32[np.ndarray, "height width channels"]
 Augment = Callable[[UInt8[np.ndarray, "height width channels"], np.random.Generator], Image]
-Preprocess = Callable[[UInt8[np.ndarray, "height width channels"]], Image]
+Views = Float32[np.ndarray, "views height width channels"]
+Preprocess = Callable[[UInt8[np.ndarray, "height width channels"]], Image | Views]
 HostBatch = dict[str, np.ndarray]
-"""`image` float32 [batch, height, width, channels], `label` int32 [batch] (where the target is no
-class, float32 [batch, targets]), `weight` float32 [batch]: 1 for an example, 0 for padding."""
+"""`image` float32 [batch, height, width, channels] (of several views [batch, views, height, width,
+channels]), `label` int32 [batch] (where the target is no class, float32 [batch, targets]), `weight`
+float32 [batch]: 1 for an example, 0 for padding."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -82,7 +85,7 @@ def drawn_order(source: Source, seed: int, epoch: int) -> Int64[np.ndarray, " ex
 
 def train_batches(
     source: Source,
-    augment: Augment,
+    augment: Augment | ByEpoch,
     *,
     batch_size: int,
     seed: int,
@@ -100,7 +103,8 @@ def train_batches(
 
     Args:
         source: The examples.
-        augment: (image, generator) -> what the model sees; it draws from this generator only.
+        augment: (image, generator) -> what the model sees; it draws from this generator only. Or
+            one for each epoch.
         batch_size: Examples in a batch over all hosts.
         seed: Of order and augmentation, in [0, 2**64).
         start_step: The first batch returned; reaching it costs nothing.
@@ -132,22 +136,30 @@ def train_batches(
 
 
 def _make_load(
-    source: Source, augment: Augment, batch_size: int, steps: int, seed: int, part: slice
+    source: Source,
+    augment: Augment | ByEpoch,
+    batch_size: int,
+    steps: int,
+    seed: int,
+    part: slice,
 ) -> Callable[[int], HostBatch]:
     """Step -> this host's part of its batch; each process that reads ahead makes its own."""
     # Two epochs are under way at once while threads cross the border.
     order = functools.lru_cache(maxsize=2)(
         lambda epoch: drawn_order(source, seed, epoch)[: steps * batch_size]
     )
+    augment_at = augment_of(augment, seed, len(source))
 
     def load(step: int) -> HostBatch:
         epoch, batch = divmod(step, steps)
         positions = range(batch * batch_size, (batch + 1) * batch_size)[part]
         indices, generator_at = order(epoch), _generator_at(seed, epoch)
+        augmented = augment_at(epoch)
         images, labels = [], []
         for position in positions:
-            example = source[int(indices[position])]
-            images.append(augment(example["image"], generator_at(position)))
+            index = int(indices[position])
+            example = source[index]
+            images.append(augmented(example["image"], generator_at(position), index))
             labels.append(example["label"])
         return _batch(images, labels, len(images))
 
@@ -169,7 +181,7 @@ def eval_batches(
 
     Args:
         source: The examples.
-        preprocess: image -> what the model sees.
+        preprocess: image -> what the model sees, once or in several views (`make_views`).
         batch_size: Examples in a batch over all hosts; it may be larger than the source.
         host: Which part of each batch this process reads.
         num_threads: Threads that prepare batches ahead; 0 prepares a batch when it is asked for.

@@ -11,9 +11,9 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from cnn.data import distort
-from cnn.data.transforms import Pixels
+from cnn.data.resize import Pixels
+from cnn.data.transforms import Change
 
-Change = Callable[[Pixels, np.random.Generator], Pixels]
 Op = tuple[Callable[[Pixels, float], Pixels], Callable[[float, int], float], bool]
 """The operation, its amount of (strength in [0, 1], side in pixels), whether the sign is drawn."""
 

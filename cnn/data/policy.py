@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-import numpy as np
-
 from cnn.data import policies
-from cnn.data.transforms import Pixels, Preprocess
+from cnn.data.transforms import NO_CHANGES, Change, Changes, Preprocess
 from cnn.errors import UserError, unknown
 
 
@@ -57,36 +55,33 @@ def make_policy(
             "policy.num_ops and cutout_px must be at least 0, magnitude between 0 and 30, "
             f"erase_rate between 0 and 1; got {num_ops}, {cutout_px}, {magnitude:g}, {erase_rate:g}"
         )
-    changes: list[policies.Change] = []
+    colours: list[Change] = []
+    parts: list[Change] = []
     made = _POLICIES[name](num_ops, magnitude, increasing)
     if made is not None:
-        changes.append(made)
+        colours.append(made)
     if any(jitter):
-        changes.append(policies.color_jitter(jitter))
+        colours.append(policies.color_jitter(jitter))
     if erase_rate:
-        changes.append(_sometimes(policies.random_erasing, erase_rate))
+        parts.append(sometimes(policies.random_erasing, erase_rate))
     if cutout_px:
-        changes.append(lambda image, rng: policies.cutout(image, rng, cutout_px))
-
-    def change(image: Pixels, rng: np.random.Generator) -> Pixels:
-        for each in changes:
-            image = each(image, rng)
-        return image
-
-    return preprocess._replace(change=change if changes else None)
+        parts.append(lambda image, rng: policies.cutout(image, rng, cutout_px))
+    changes = Changes(tuple(colours), tuple(parts))
+    return preprocess._replace(change=None if changes == NO_CHANGES else changes)
 
 
-def _sometimes(change: policies.Change, rate: float) -> policies.Change:
+def sometimes(change: Change, rate: float) -> Change:
+    """The change with this probability, else nothing."""
     return lambda image, rng: change(image, rng) if rng.random() < rate else image
 
 
-def _augmix(num_ops: int, magnitude: float, increasing: bool) -> policies.Change:
+def _augmix(num_ops: int, magnitude: float, increasing: bool) -> Change:
     if not 1 <= magnitude <= 10:
         raise UserError(f"policy.magnitude of augmix must be in [1, 10], got {magnitude:g}")
     return policies.augmix(round(magnitude))
 
 
-_POLICIES: dict[str, Callable[[int, float, bool], policies.Change | None]] = {
+_POLICIES: dict[str, Callable[[int, float, bool], Change | None]] = {
     "none": lambda num_ops, magnitude, increasing: None,
     "rand_augment": lambda num_ops, magnitude, increasing: policies.rand_augment(
         num_ops, magnitude, increasing=increasing

@@ -25,7 +25,14 @@ _BLOCK = 512
 class ShardSource:
     """Pictures inside tar files; what is kept in memory is where each begins."""
 
-    def __init__(self, files: Sequence[_Member], labels: Sequence[int], info: SourceInfo) -> None:
+    def __init__(
+        self,
+        files: Sequence[_Member],
+        labels: Sequence[int],
+        info: SourceInfo,
+        min_px: int = 0,
+    ) -> None:
+        self._min_px = min_px
         self._shards = tuple(dict.fromkeys(file.shard for file in files))
         number = {shard: i for i, shard in enumerate(self._shards)}
         # Arrays, since a million tuples are hundreds of megabytes.
@@ -46,7 +53,8 @@ class ShardSource:
             data = os.pread(self._descriptor(shard), size, offset)
         except OSError as error:
             raise UserError(f"cannot read {name}: {error.strerror}") from error
-        return {"image": read_image(data, name=name), "label": int(self.labels[index])}
+        image = read_image(data, name=name, min_px=self._min_px)
+        return {"image": image, "label": int(self.labels[index])}
 
     def __getstate__(self) -> dict[str, Any]:
         # A copy in another process opens the files for itself.
@@ -66,7 +74,9 @@ class ShardSource:
             return self._open[shard]
 
 
-def shards(root: str | os.PathLike[str], train_split: str, eval_split: str) -> Sources:
+def shards(
+    root: str | os.PathLike[str], train_split: str, eval_split: str, *, decode_min_px: int = 0
+) -> Sources:
     """The examples of tar files in which `KEY.jpg` (or another kind) and `KEY.cls` belong together.
 
     A `.cls` holds the number of the class. The names of the classes are the lines of
@@ -76,6 +86,7 @@ def shards(root: str | os.PathLike[str], train_split: str, eval_split: str) -> S
         root: Folder of the shards.
         train_split: Pattern of the names of the training shards; "" is `train*.tar`.
         eval_split: Of those for evaluation; "" is the first of `EVAL_PATTERNS` that fits any.
+        decode_min_px: As for `cnn.data.folder.folder`.
 
     Raises:
         UserError: If no file fits, one is cut or no tar, a picture has no label, or a label is out
@@ -95,7 +106,7 @@ def shards(root: str | os.PathLike[str], train_split: str, eval_split: str) -> S
                 f"there are {len(names)} classes"
             )
     return Sources(
-        ShardSource(*train, SourceInfo(f"{base} train", names)),
+        ShardSource(*train, SourceInfo(f"{base} train", names), decode_min_px),
         ShardSource(*held_out, SourceInfo(f"{base} eval", names)),
     )
 
@@ -148,7 +159,7 @@ def _index(path: pathlib.Path) -> tuple[dict[str, _Member], dict[str, int]]:
                 elif kind == LABEL:
                     file = tar.extractfile(member)
                     text = file.read() if file else b""
-                    labels[key] = _number(text, member.name)
+                    labels[key] = _number(text, f"{member.name} in {path}")
             end = tar.offset
         # A cut between two files looks whole but for the zeros that end a tar.
         if size < end + _BLOCK:
@@ -170,7 +181,9 @@ def _number(text: bytes, name: str) -> int:
     try:
         return int(text)
     except ValueError:
-        raise ValueError(f"{name} holds {text[:20]!r}, no number of a class") from None
+        raise UserError(
+            f"{name} holds {text[:20]!r}, no number of a class; its name goes into {NAMES_FILE}"
+        ) from None
 
 
 def _class_names(base: pathlib.Path, labels: list[int]) -> tuple[str, ...]:

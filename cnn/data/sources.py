@@ -12,6 +12,7 @@ from cnn.data.arrays import idx, npz
 from cnn.data.cache import Cached
 from cnn.data.contract import Sources
 from cnn.data.digits import mnist5k
+from cnn.data.fashion import fashion_mnist
 from cnn.data.folder import folder
 from cnn.data.sampling import Concatenation
 from cnn.data.shards import shards
@@ -37,11 +38,13 @@ def open_sources(
     Args:
         source: The kind: "mnist5k" (embedded), "folder" (your own pictures), "table" (CSV or JSONL
             of paths and labels), "shards" (tar files as WebDataset writes them), "tfds", "idx" (the
-            files of MNIST and its kin), "npz", or "synthetic" (nothing is read).
+            files of MNIST and its kin), "fashion_mnist" (such files, and the names of its classes),
+            "npz", or "synthetic" (nothing is read).
         root: The folder of class folders, of tables, of shards or of IDX files; the npz file.
-            "tfds": where data sets were prepared; "" is tfds's own default. Several folders of
-            classes, tables or shards, parted by ":" as in PATH, are one data set, of the classes of
-            the first; `sampling.weights` says how often each is drawn.
+            "tfds": where data sets were prepared; "" is tfds's own default. "fashion_mnist": "" is
+            where Debian's package put it. Several folders of classes, tables or shards, parted by
+            ":" as in PATH, are one data set, of the classes of the first; `sampling.weights` says
+            how often each is drawn.
         name: "tfds": the data set, for instance "cifar10" or "imagenet2012:5.1.0".
         train_split: What is trained on. "folder": a folder inside `root`; "" is `train` if there is
             one, else a part of `root` itself. "table": a file; "" is `train.csv` or `.jsonl`.
@@ -53,8 +56,8 @@ def open_sources(
             is held out, in (0, 1); always the same files.
         cache_mb: Decoded images are kept in memory up to this many megabytes a source, so that a
             small data set is decoded once; 0 keeps none.
-        options: By kind, its own arguments (see `cnn.data.table` and `cnn.data.synthetic`); only
-            those of `source` are read.
+        options: By kind, its own arguments (see `cnn.data.folder`, `shards`, `synthetic` and
+            `table`); only those of `source` are read.
 
     Raises:
         UserError: If there is no such kind, a value means nothing to it, or the data are missing.
@@ -67,6 +70,10 @@ def open_sources(
     for option in own:
         if option not in known:
             raise unknown(f"key of data.options.{source}", option, known)
+    if own.get("decode_min_px", 0) < 0:
+        raise UserError(
+            f"data.options.{source}.decode_min_px must be at least 0, got {own['decode_min_px']}"
+        )
     request = _Request(root, name, train_split, eval_split, eval_fraction, own)
     for field in ("root", "name", "train_split", "eval_split"):
         value = getattr(request, field)
@@ -114,7 +121,8 @@ class _Kind(NamedTuple):
 
 
 def _open_folder(request: _Request) -> Sources:
-    return folder(request.root, request.train_split, request.eval_split, request.eval_fraction)
+    splits = request.train_split, request.eval_split
+    return folder(request.root, *splits, request.eval_fraction, **request.options)
 
 
 def _open_tfds(request: _Request) -> Sources:
@@ -127,11 +135,14 @@ def _open_table(request: _Request) -> Sources:
 
 
 def _open_shards(request: _Request) -> Sources:
-    return shards(request.root, request.train_split, request.eval_split)
+    return shards(request.root, request.train_split, request.eval_split, **request.options)
 
 
 _SPLIT = ("root", "train_split", "eval_split")
 _KINDS = {
+    "fashion_mnist": _Kind(
+        lambda request: fashion_mnist(request.root), uses=("root",), decodes=False
+    ),
     "folder": _Kind(_open_folder, uses=_SPLIT, decodes=True, many=True),
     "idx": _Kind(lambda request: idx(request.root), uses=("root",), decodes=False),
     "mnist5k": _Kind(lambda request: mnist5k(), uses=(), decodes=False),
@@ -148,5 +159,5 @@ def _defaults(function: Callable[..., Any]) -> dict[str, Any]:
     return {p.name: p.default for p in parameters if p.kind is p.KEYWORD_ONLY}
 
 
-OPTIONS = {"synthetic": _defaults(synthetic), "table": _defaults(table)}
+OPTIONS = {f.__name__: _defaults(f) for f in (folder, shards, synthetic, table)}
 """By kind, the arguments that only it has, with their defaults."""

@@ -32,8 +32,10 @@ class TableSource:
         paths: Sequence[pathlib.Path],
         labels: Shaped[np.ndarray, "examples ..."],
         info: SourceInfo,
+        min_px: int = 0,
     ) -> None:
         self._paths = tuple(paths)
+        self._min_px = min_px
         self.labels = labels
         self.info = info
 
@@ -43,7 +45,7 @@ class TableSource:
     def __getitem__(self, index: int, /) -> Example:
         label = self.labels[index]
         return {
-            "image": read_image(self._paths[index]),
+            "image": read_image(self._paths[index], min_px=self._min_px),
             "label": int(label) if self.labels.ndim == 1 else label,
         }
 
@@ -57,6 +59,7 @@ def table(
     path_column: str = "path",
     label_column: str = "label",
     target: str = "class",
+    decode_min_px: int = 0,
 ) -> Sources:
     """The rows of tables, each a picture.
 
@@ -72,6 +75,7 @@ def table(
         label_column: Column or key of the label.
         target: "class": one class a row. "multi": any number of classes, parted by "|" (a list in
             JSONL); an empty cell is none. "float": one number or several, parted alike.
+        decode_min_px: As for `cnn.data.folder.folder`.
 
     Raises:
         UserError: If a table or a column is missing, a row is wrong, a picture is not there, or the
@@ -89,16 +93,17 @@ def table(
     train = _read(base, train_path, columns)
     names = _names(train, columns)
     eval_path = _find(base, eval_split, EVAL_NAMES)
-    whole = _source(train, names, columns)
+    seen = _source(train, names, columns, decode_min_px)
     if eval_path is not None:
-        return Sources(whole, _source(_read(base, eval_path, columns), names, columns))
+        return Sources(seen, _source(_read(base, eval_path, columns), names, columns, 0))
     if not 0 < eval_fraction < 1:
         raise UserError(f"data.eval_fraction must be above 0 and below 1, got {eval_fraction}")
+    whole = _source(train, names, columns, 0)
     held_out = stratified(whole.labels, eval_fraction)
     rest = np.setdiff1d(np.arange(len(whole)), held_out)
     if not len(rest):
         raise UserError(f"{train_path} has too few rows to hold out {eval_fraction:g} of them")
-    return Sources(Subset(whole, rest), Subset(whole, held_out))
+    return Sources(Subset(seen, rest), Subset(whole, held_out))
 
 
 class _Columns(NamedTuple):
@@ -220,12 +225,12 @@ def _names(rows: _Rows, columns: _Columns) -> tuple[str, ...]:
     return tuple(sorted(seen, key=int) if whole else sorted(seen))
 
 
-def _source(rows: _Rows, names: tuple[str, ...], columns: _Columns) -> TableSource:
+def _source(rows: _Rows, names: tuple[str, ...], columns: _Columns, min_px: int) -> TableSource:
     info = SourceInfo(str(rows.file), names, columns.target)
     if columns.target == "float":
         if any(len(label) != len(names) for label in rows.labels):
             raise UserError(f"{rows.file} must have {len(names)} number(s) a row, as the training")
-        return TableSource(rows.paths, np.asarray(rows.labels, np.float32), info)
+        return TableSource(rows.paths, np.asarray(rows.labels, np.float32), info, min_px)
     index = {name: i for i, name in enumerate(names)}
     flat = [label if columns.target == "multi" else [label] for label in rows.labels]
     new = sorted({v for label in flat for v in label} - index.keys())
@@ -235,8 +240,10 @@ def _source(rows: _Rows, names: tuple[str, ...], columns: _Columns) -> TableSour
             f"(known: {', '.join(names[:40])})"
         )
     if columns.target == "class":
-        return TableSource(rows.paths, np.asarray([index[v] for (v,) in flat], np.int64), info)
+        return TableSource(
+            rows.paths, np.asarray([index[v] for (v,) in flat], np.int64), info, min_px
+        )
     labels = np.zeros((len(flat), len(names)), np.float32)
     for row, label in enumerate(flat):
         labels[row, [index[v] for v in label]] = 1.0
-    return TableSource(rows.paths, labels, info)
+    return TableSource(rows.paths, labels, info, min_px)

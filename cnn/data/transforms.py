@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
@@ -9,24 +10,32 @@ import numpy as np
 from jaxtyping import Float32, UInt8
 from PIL import Image
 
+from cnn.data.geometry import Shape
+from cnn.data.moves import Crop, Move, Resize, move
+from cnn.data.resize import INTERPOLATIONS, Pixels, resized
 from cnn.errors import UserError, unknown
 
-Pixels = UInt8[np.ndarray, "height width channels"]
-Resized = UInt8[np.ndarray, "new_height new_width channels"]
 Fitted = UInt8[np.ndarray, "size size model_channels"]
+Change = Callable[[Pixels, np.random.Generator], Pixels]
 ModelInput = Float32[np.ndarray, "size size model_channels"]
 
-INTERPOLATIONS = {
-    "nearest": Image.Resampling.NEAREST,
-    "box": Image.Resampling.BOX,
-    "bilinear": Image.Resampling.BILINEAR,
-    "hamming": Image.Resampling.HAMMING,
-    "bicubic": Image.Resampling.BICUBIC,
-    "lanczos": Image.Resampling.LANCZOS,
-}
-"""Pillow's filters; all but "nearest" widen with the scale, so that shrinking does not alias."""
+_RESIZES = ("shorter", "stretch", "letterbox")
 
-_RESIZES = ("shorter", "stretch")
+
+class Changes(NamedTuple):
+    """Random changes of a training image in place: first of its colours, then of parts of it."""
+
+    colours: tuple[Change, ...]
+    parts: tuple[Change, ...]
+
+    def __call__(self, image: Pixels, rng: np.random.Generator) -> Pixels:
+        """The image after all of them."""
+        for each in (*self.colours, *self.parts):
+            image = each(image, rng)
+        return image
+
+
+NO_CHANGES = Changes((), ())
 
 
 class Preprocess(NamedTuple):
@@ -36,22 +45,30 @@ class Preprocess(NamedTuple):
         image_size: Side of the result, in pixels.
         channels: Channels of the result.
         interpolation: A key of `INTERPOLATIONS`.
-        fit: An image of any size and channels -> uint8 of the result's shape.
+        frame_size: Side of the square that the result is the middle of, in pixels.
+        moves: (height, width) of an image -> the steps that `fit` takes, for its boxes and masks.
         normalise: The result's pixels in [0, 255] -> float32.
-        change: A random change of the result's pixels in training, of (image, generator); None
-            where there is none. Evaluation and prediction never call it.
+        changed: The same with other values of `make_preprocess`, which are given by name.
+        change: What changes the result's pixels at random in training; None where nothing does.
+            Evaluation and prediction never call it.
     """
 
     image_size: int
     channels: int
     interpolation: str
-    fit: Callable[[Pixels], Fitted]
+    frame_size: int
+    moves: Callable[[Shape], tuple[Move, ...]]
     normalise: Callable[[Fitted], ModelInput]
-    change: Callable[[Fitted, np.random.Generator], Fitted] | None = None
+    changed: Callable[..., Preprocess]
+    change: Changes | None = None
 
     def __call__(self, image: Pixels) -> ModelInput:
         """The image, fitted and normalised."""
         return self.normalise(self.fit(image))
+
+    def fit(self, image: Pixels) -> Fitted:
+        """An image of any size and channels -> uint8 of the result's shape."""
+        return move(to_channels(image, self.channels), self.moves(image.shape[:2]))
 
 
 def make_preprocess(
@@ -73,9 +90,10 @@ def make_preprocess(
         mean: Of each channel, or one for all, of pixels scaled to [0, 1].
         std: As `mean`; above 0.
         resize: "shorter" brings the shorter side to image_size / crop_fraction and keeps the aspect
-            ratio; "stretch" brings both sides there.
+            ratio; "stretch" brings both sides there; "letterbox" brings the longer side to
+            image_size and fills the rest with the mean, so that all of the image is seen.
         crop_fraction: Side of the centre crop as a share of the resized image, in (0, 1]: 0.875 is
-            the crop of 224 from 256.
+            the crop of 224 from 256. It must be 1 for "letterbox".
         interpolation: A key of `INTERPOLATIONS`.
 
     Raises:
@@ -92,18 +110,39 @@ def make_preprocess(
         )
     if not 0 < crop_fraction <= 1:
         raise UserError(f"crop_fraction must be above 0 and at most 1, got {crop_fraction}")
-    resized_size = round(image_size / crop_fraction)
+    if resize == "letterbox" and crop_fraction != 1:
+        raise UserError(
+            f"letterbox shows the whole image, so crop_fraction must be 1, got {crop_fraction}"
+        )
+    normalise = _make_normalise(image_size, channels, mean, std)
+    frame_size = round(image_size / crop_fraction)
+    fill = tuple(min(max(round(255 * value), 0), 255) for value in mean)
 
-    def fit(image: Pixels) -> Fitted:
-        height, width = resized_size, resized_size
+    def moves(shape: Shape) -> tuple[Move, ...]:
+        if shape == (frame_size, frame_size) == (image_size, image_size):
+            # Small images come in their size; two idle steps would be a fifth of the time.
+            return ()
+        height, width = frame_size, frame_size
         if resize == "shorter":
-            height, width = shorter_side(image.shape[0], image.shape[1], resized_size)
-        image = to_channels(image, channels)
-        return centre_crop(resized(image, height, width, interpolation), image_size)
+            height, width = shorter_side(*shape, frame_size)
+        elif resize == "letterbox":
+            height, width = longer_side(*shape, frame_size)
+        # Where the middle cannot be, half a pixel off as torchvision's is.
+        top, left = (round((side - image_size) / 2.0) for side in (height, width))
+        crop = Crop(top, left, image_size, image_size, fill)
+        return Resize(height, width, interpolation, resized), crop
 
-    return Preprocess(
-        image_size, channels, interpolation, fit, _make_normalise(image_size, channels, mean, std)
+    changed = functools.partial(
+        make_preprocess,
+        image_size=image_size,
+        channels=channels,
+        mean=mean,
+        std=std,
+        resize=resize,
+        crop_fraction=crop_fraction,
+        interpolation=interpolation,
     )
+    return Preprocess(image_size, channels, interpolation, frame_size, moves, normalise, changed)
 
 
 def to_channels(image: Pixels, channels: int) -> UInt8[np.ndarray, "height width new_channels"]:
@@ -124,35 +163,18 @@ def to_channels(image: Pixels, channels: int) -> UInt8[np.ndarray, "height width
     )
 
 
-def resized(image: Pixels, height: int, width: int, interpolation: str) -> Resized:
-    """The image at another size, by Pillow's `resize` (antialiased)."""
-    if image.shape[:2] == (height, width):
-        return image
-    method = INTERPOLATIONS[interpolation]
-    return by_pillow(image, lambda picture: picture.resize((width, height), method))
-
-
-def shorter_side(height: int, width: int, size: int) -> tuple[int, int]:
+def shorter_side(height: int, width: int, size: int) -> Shape:
     """(height, width) with the shorter side `size`, the other rounded down as by torchvision."""
     if height <= width:
         return size, int(size * width / height)
     return int(size * height / width), size
 
 
-def centre_crop(image: Pixels, size: int) -> UInt8[np.ndarray, "size size channels"]:
-    """The square in the middle; where it cannot be, half a pixel off as torchvision's is."""
-    top, left = (round((side - size) / 2.0) for side in image.shape[:2])
-    return image[top : top + size, left : left + size]
-
-
-def by_pillow(image: Pixels, operate: Callable[[Image.Image], Image.Image]) -> Resized:
-    """Applies a Pillow operation to an image of any number of channels."""
-    if image.shape[-1] == 3:
-        return np.asarray(operate(Image.fromarray(image)))
-    planes = (Image.fromarray(image[:, :, i]) for i in range(image.shape[-1]))
-    if image.shape[-1] == 1:
-        return np.asarray(operate(next(planes)))[:, :, None]
-    return np.stack([np.asarray(operate(plane)) for plane in planes], axis=-1)
+def longer_side(height: int, width: int, size: int) -> Shape:
+    """(height, width) with the longer side `size`, the other rounded, at least one pixel."""
+    if height >= width:
+        return size, max(1, round(size * width / height))
+    return max(1, round(size * height / width)), size
 
 
 def _make_normalise(

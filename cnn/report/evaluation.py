@@ -40,7 +40,8 @@ class Evaluation(NamedTuple):
 
     `metrics` are means over the `num_examples` examples, by name ("loss", "accuracy", ...), of the
     model after `step` updates. `confusion[t, p]` counts the examples of class t that were taken for
-    class p; `class_names` names both axes. `mistakes` come worst first and need not be all.
+    class p; `class_names` names both axes. `mistakes` come worst first and need not be all. `views`
+    is what the model saw of each example: "center", or the name of views that were averaged.
     """
 
     metrics: Mapping[str, float]
@@ -49,6 +50,7 @@ class Evaluation(NamedTuple):
     class_names: tuple[str, ...]
     confusion: Int[np.ndarray, "true predicted"]
     mistakes: tuple[Mistake, ...]
+    views: str = "center"
 
 
 def save(workdir: str | pathlib.Path, evaluation: Evaluation) -> pathlib.Path:
@@ -66,6 +68,7 @@ def save(workdir: str | pathlib.Path, evaluation: Evaluation) -> pathlib.Path:
     content = {
         "step": evaluation.step,
         "num_examples": evaluation.num_examples,
+        "views": evaluation.views,
         "metrics": {k: files.encode_float(float(v)) for k, v in evaluation.metrics.items()},
         "class_names": list(evaluation.class_names),
         "confusion": np.stack([rows, columns, counts], axis=1).tolist(),
@@ -129,4 +132,6 @@ def _decode(content: dict[str, Any]) -> Evaluation:
         class_names=class_names,
         confusion=confusion,
         mistakes=mistakes,
+        # Records that are older than this were of the centre.
+        views=content.get("views", "center"),
     )

@@ -184,9 +184,12 @@ def _results(
     """Rows (metric, split, last value, its step, lowest, highest), the final evaluation first."""
     rows = []
     if evaluation is not None:
+        split = "final evaluation"
+        if evaluation.views != "center":
+            split += f", {evaluation.views} averaged"
         for metric, value in evaluation.metrics.items():
             shown = text.number(float(value))
-            rows.append((_words(metric), "final evaluation", shown, f"{evaluation.step:,}", "", ""))
+            rows.append((_words(metric), split, shown, f"{evaluation.step:,}", "", ""))
     for one in found:
         finite = one.values[np.isfinite(one.values)]
         low, high = text.DASH, text.DASH

@@ -14,6 +14,7 @@ from jaxtyping import Array, Float, Int
 from cnn.core import Batch, Key, Mean, Metrics, ModelState, Params, Task, TrainState, descend
 from cnn.errors import UserError
 from cnn.tasks.mixing import make_mix, mix_targets
+from cnn.tasks.views import over_views
 
 
 def make(
@@ -29,8 +30,10 @@ def make(
     """Cross-entropy classification.
 
     The batch has `image` [batch, height, width, channels], `label` [batch] and `weight` [batch];
-    `predict` reads only the images and gives `logits` and `probabilities` [batch, classes]. Where
-    the weight is 0, image and label may be anything; only batch norm sees that there was something.
+    `predict` reads only the images and gives `logits` and `probabilities` [batch, classes]. In
+    evaluation and prediction images may have an axis of views behind that of the batch; the
+    probabilities of an example are the mean of theirs. Where the weight is 0, image and label may
+    be anything; only batch norm sees that there was something.
 
     The metric `loss` is the cross-entropy of the model's logits, also where auxiliary classifiers
     are trained with it, so that it can be compared with the evaluation's and with other models'.
@@ -94,9 +97,10 @@ def make(
         return TrainState(jnp.zeros((), jnp.int32), params, model_state, tx.init(params))
 
     def forward(state: TrainState, batch: Batch) -> Float[Array, "batch classes"]:
-        return model.apply(
-            {"params": state.params, **state.model_state}, batch["image"], train=False
-        )  # type: ignore[return-value]
+        variables = {"params": state.params, **state.model_state}
+        return over_views(
+            lambda images: model.apply(variables, images, train=False), batch["image"]
+        )
 
     def evaluate(state: TrainState, batch: Batch) -> Metrics:
         logits = forward(state, batch)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
-from cnn.data.decode import read_image
+from cnn.data.decode import read_image, reduction
 from cnn.errors import UserError
 
 RNG = np.random.default_rng(0)
@@ -215,6 +215,42 @@ def test_a_jpeg_is_turned_by_its_exif_tag(orientation) -> None:
     data = encoded(Image.fromarray(BLOCKS[:, :16]), "JPEG", exif=exif, quality=95)
     picture = ImageOps.exif_transpose(Image.open(io.BytesIO(data)))
     np.testing.assert_array_equal(read_image(data), np.asarray(picture))
+
+
+def test_a_jpeg_is_reduced_as_long_as_its_shorter_side_keeps_enough() -> None:
+    sizes = [(1500, 2000, 448), (1500, 2000, 375), (1500, 2000, 187), (1500, 2000, 750)]
+    assert [reduction(*size) for size in sizes] == [2, 4, 8, 2]
+    assert [reduction(*size) for size in [(2000, 1500, 751), (99, 9999, 50), (9, 9, 0)]] == [1] * 3
+
+
+@pytest.mark.parametrize("factor", [1, 2, 4, 8])
+@pytest.mark.parametrize("mode", ["RGB", "L", "CMYK", "turned"])
+def test_a_reduced_jpeg_has_the_pixels_of_pillows_draft(mode, factor) -> None:
+    noise = Image.fromarray(RNG.integers(0, 256, (61, 83, 3), np.uint8))
+    options = {}
+    if mode == "turned":
+        options["exif"] = Image.Exif()
+        options["exif"][0x0112] = 6
+    data = encoded(noise.convert("RGB" if mode == "turned" else mode), "JPEG", **options)
+    file = Image.open(io.BytesIO(data))
+    file.draft(None, (83 // factor, 61 // factor))
+    want = np.asarray(ImageOps.exif_transpose(file).convert("RGB"))
+    got = read_image(data, min_px=61 // factor)
+    np.testing.assert_array_equal(got, want)
+    height, width = -(-61 // factor), -(-83 // factor)
+    assert got.shape[:2] == ((width, height) if mode == "turned" else (height, width))
+
+
+def test_only_jpegs_are_reduced() -> None:
+    assert read_image(encoded(Image.fromarray(BLOCKS)), min_px=4).shape == BLOCKS.shape
+
+
+def test_reducing_averages_and_does_not_skip_pixels() -> None:
+    stripes = np.zeros((64, 64), np.uint8)
+    stripes[:, ::2] = 255
+    got = read_image(encoded(Image.fromarray(stripes), "JPEG", quality=95), min_px=16)
+    assert got.shape == (16, 16, 3)
+    np.testing.assert_allclose(got[2:-2, 2:-2], 127.5, atol=6)
 
 
 def test_the_content_decides_not_the_extension(tmp_path) -> None:

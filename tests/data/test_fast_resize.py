@@ -5,7 +5,7 @@ import pytest
 from PIL import Image, ImageFilter
 
 from cnn.data.fast_resize import fast_resized
-from cnn.data.transforms import INTERPOLATIONS, resized
+from cnn.data.resize import INTERPOLATIONS, resized
 
 # Where a filter overshoots, the two cut at 0 and 255 in another order: this noise never does.
 NOISE = np.random.default_rng(0).integers(64, 192, (61, 83, 3), np.uint8)

@@ -1,6 +1,8 @@
+import io
 import shutil
 import subprocess
 import sys
+import tarfile
 
 import numpy as np
 import pytest
@@ -102,6 +104,41 @@ def test_options_reach_their_source_and_those_of_others_are_not_read() -> None:
         opened(source="table", options=options)
     with pytest.raises(UserError, match=r"data.options.synthetic.num_train must be at least 1"):
         opened(source="synthetic", options={"synthetic": {"num_train": 0}})
+
+
+@pytest.mark.parametrize("source", ["folder", "table", "shards"])
+def test_training_pictures_may_be_decoded_smaller_and_those_of_evaluation_not(
+    source, tmp_path
+) -> None:
+    file = io.BytesIO()
+    Image.fromarray(np.zeros((120, 160, 3), np.uint8)).save(file, "JPEG")
+    photo, label = file.getvalue(), b"1"
+    for part in ("train", "val"):
+        for name in ("a", "b"):
+            (tmp_path / part / name).mkdir(parents=True)
+            (tmp_path / part / name / "0.jpg").write_bytes(photo)
+        rows = "".join(f"{part}/{name}/0.jpg,{name}\n" for name in ("a", "b"))
+        (tmp_path / f"{part}.csv").write_text("path,label\n" + rows)
+        with tarfile.open(tmp_path / f"{part}.tar", "w") as tar:
+            for name, content in (("0.jpg", photo), ("0.cls", label)):
+                member = tarfile.TarInfo(name)
+                member.size = len(content)
+                tar.addfile(member, io.BytesIO(content))
+    options = {source: {"decode_min_px": 30}}
+    train, held_out = opened(source=source, root=str(tmp_path), options=options)
+    assert train[0]["image"].shape == (30, 40, 3)
+    assert held_out[0]["image"].shape == (120, 160, 3)
+    with pytest.raises(UserError, match=rf"{source}.decode_min_px must be at least 0, got -1"):
+        opened(source=source, root=str(tmp_path), options={source: {"decode_min_px": -1}})
+
+
+def test_a_table_that_is_parted_is_decoded_smaller_in_training_only(tmp_path) -> None:
+    Image.fromarray(np.zeros((120, 160, 3), np.uint8)).save(tmp_path / "0.jpg")
+    (tmp_path / "train.csv").write_text("path,label\n" + "0.jpg,a\n0.jpg,b\n" * 5)
+    options = {"table": {"decode_min_px": 60}}
+    train, held_out = opened(source="table", root=str(tmp_path), options=options)
+    assert train[0]["image"].shape == (60, 80, 3)
+    assert held_out[0]["image"].shape == (120, 160, 3)
 
 
 @pytest.mark.parametrize("source", ["idx", "npz", "table", "shards", "folder"])

@@ -2,14 +2,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from cnn.data.transforms import (
-    INTERPOLATIONS,
-    centre_crop,
-    make_preprocess,
-    resized,
-    shorter_side,
-    to_channels,
-)
+from cnn.data.resize import INTERPOLATIONS, resized
+from cnn.data.transforms import longer_side, make_preprocess, shorter_side, to_channels
 from cnn.errors import UserError
 
 RNG = np.random.default_rng(0)
@@ -70,12 +64,42 @@ def test_shorter_side(shape, size, want) -> None:
     assert shorter_side(*shape, size) == want
 
 
+@pytest.mark.parametrize(
+    ("shape", "size", "want"),
+    [((40, 61), 20, (13, 20)), ((63, 40), 20, (20, 13)), ((7, 7), 9, (9, 9)), ((1, 99), 4, (1, 4))],
+)
+def test_longer_side(shape, size, want) -> None:
+    assert longer_side(*shape, size) == want
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_letterbox_shows_all_of_the_image_and_fills_with_the_mean(channels) -> None:
+    mean = (0.2, 0.4, 0.6)[:channels]
+    image = PHOTO[:, :, :channels]
+    change = preprocess(resize="letterbox", channels=channels, mean=mean, std=(0.5,))
+    got = change.fit(image)
+    # 40 x 61 -> 10 x 16 (10.5 to even), three rows above and below.
+    np.testing.assert_array_equal(got[3:13], resized(image, 10, 16, "bilinear"))
+    np.testing.assert_array_equal(
+        got[:3], np.broadcast_to((51, 102, 153)[:channels], (3, 16, channels))
+    )
+    np.testing.assert_allclose(change(image)[13:], 0.0, atol=1e-6)
+
+
+def test_changed_is_made_from_the_other_values() -> None:
+    change = preprocess(mean=(0.2,), std=(0.5,), crop_fraction=0.5, resize="stretch")
+    got = change.changed(image_size=8)(PHOTO)
+    want = preprocess(image_size=8, mean=(0.2,), std=(0.5,), crop_fraction=0.5, resize="stretch")
+    np.testing.assert_array_equal(got, want(PHOTO))
+
+
 @pytest.mark.parametrize(("side", "start"), [(8, 2), (7, 2), (5, 0), (9, 2), (4, 0)])
 def test_the_centre_crop_is_where_torchvision_puts_it(side, start) -> None:
     # int(round((side - 4) / 2)), rounding halves to even.
     image = np.arange(side, dtype=np.uint8)[:, None, None].repeat(side, 1)
-    assert centre_crop(image, 4)[:, 0, 0].tolist() == list(range(start, start + 4))
-    assert centre_crop(image.swapaxes(0, 1), 4)[0, :, 0].tolist() == list(range(start, start + 4))
+    fit = preprocess(image_size=4, channels=1, crop_fraction=4 / side).fit
+    assert fit(image)[:, 0, 0].tolist() == list(range(start, start + 4))
+    assert fit(image.swapaxes(0, 1))[0, :, 0].tolist() == list(range(start, start + 4))
 
 
 def test_channels() -> None:
@@ -107,6 +131,7 @@ def test_any_size_comes_out_square(shape) -> None:
         ({"interpolation": "bilinaer"}, "did you mean 'bilinear'"),
         ({"image_size": 0}, "no image of 0 pixels"),
         ({"channels": 0}, "with 0 channels"),
+        ({"resize": "letterbox", "crop_fraction": 0.8}, "crop_fraction must be 1, got 0.8"),
         ({"crop_fraction": 0.0}, "crop_fraction must be above 0"),
         ({"crop_fraction": 1.1}, "crop_fraction must be above 0 and at most 1"),
         ({"mean": (0.1, 0.2)}, "mean has 2 values for 3 channels; give 1 or 3"),

@@ -30,13 +30,13 @@ def example():
 
 
 def test_what_is_saved_is_loaded(tmp_path):
-    saved = example()
+    saved = example()._replace(views="flip")
     evaluation.save(tmp_path, saved)
     loaded = evaluation.load(tmp_path)
     assert loaded is not None
     assert loaded.metrics["accuracy"] == 1 / 3
     assert math.isnan(loaded.metrics["loss"])
-    assert (loaded.step, loaded.num_examples) == (1240, 7)
+    assert (loaded.step, loaded.num_examples, loaded.views) == (1240, 7, "flip")
     assert loaded.class_names == saved.class_names
     np.testing.assert_array_equal(loaded.confusion, saved.confusion)
     for left, right in zip(loaded.mistakes, saved.mistakes, strict=True):
@@ -53,6 +53,15 @@ def test_a_thousand_classes_are_a_small_file(tmp_path):
     loaded = evaluation.load(tmp_path)
     assert loaded is not None
     np.testing.assert_array_equal(loaded.confusion, confusion)
+
+
+def test_a_record_older_than_views_is_of_the_centre(tmp_path):
+    path = evaluation.save(tmp_path, example())
+    path.write_text(path.read_text().replace('"views": "center", ', ""))
+    assert "views" not in path.read_text()
+    loaded = evaluation.load(tmp_path)
+    assert loaded is not None
+    assert loaded.views == "center"
 
 
 def test_no_file_is_no_evaluation(tmp_path):
