@@ -119,4 +119,4 @@ def _average(x: Image, axis_name: str | None) -> Vector:
 
 
 def _spread(values: Vector | Float[np.ndarray, " channels"]) -> Float[Array, "1 1 1 channels"]:
-    return jnp.reshape(values, (1, 1, 1, -1))
+    return jnp.asarray(values).reshape(1, 1, 1, -1)
