@@ -10,6 +10,7 @@ import time
 from collections.abc import Sequence
 from typing import NoReturn
 
+from cnn import huge_pages
 from cnn.errors import UserError, unknown
 
 COMMANDS = {
@@ -24,6 +25,8 @@ COMMANDS = {
     "report": "write a run's report.html again",
 }
 """Commands and what they do; `cnn/cli/NAME.py` has the rest."""
+
+_COMPUTING = ("train", "evaluate", "predict")
 
 
 class _Parser(argparse.ArgumentParser):
@@ -42,6 +45,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns:
         The exit code: 0, or 2 for a mistake of the user's, which is one line on standard error.
     """
+    if argv is None and sys.argv[1:2] and sys.argv[1] in _COMPUTING:
+        huge_pages.restart_with()
     started = time.monotonic()
     words = list(sys.argv[1:] if argv is None else argv)
     try:

@@ -28,6 +28,8 @@ from cnn.errors import UserError, unknown
 AXIS = "replica"
 """The axis name under `pmap`."""
 
+REGION_ANALYSIS = "xla_cpu_copy_insertion_use_region_analysis"
+
 HostBatch: TypeAlias = Mapping[str, Shaped[np.ndarray, "batch ..."]]
 
 
@@ -130,7 +132,13 @@ def mesh_strategy(devices: Sequence[Any]) -> Strategy:
         put=put,
         share=lambda tree: jax.device_put(tree, replicated),
         init=lambda init, key, batch: jax.jit(init, out_shardings=replicated)(key, batch),
-        step=lambda step: jax.jit(step, donate_argnums=0, out_shardings=replicated),
+        step=lambda step: jax.jit(
+            step,
+            donate_argnums=0,
+            out_shardings=replicated,
+            # XLA otherwise copies each parameter in a step, lest its update be too early.
+            compiler_options={REGION_ANALYSIS: True} if devices[0].platform == "cpu" else None,
+        ),
         total=lambda tree: tree,
         evaluate=lambda evaluate: jax.jit(evaluate, out_shardings=replicated),
         predict=lambda predict: jax.jit(predict, out_shardings=by_example),

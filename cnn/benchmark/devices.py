@@ -10,6 +10,12 @@ import jax
 from jax.experimental.compilation_cache import compilation_cache
 
 from cnn.benchmark import host
+from cnn.ops import onednn
+
+
+def serve_library() -> bool:
+    """Whether convolutions are a library's, whose programs JAX cannot keep."""
+    return jax.default_backend() == "cpu" and onednn.is_known()
 
 
 def keep_programs(directory: str) -> None:

@@ -21,7 +21,7 @@ PRODUCTS = "products"
 SECONDS_PER_ROUND = 0.1
 PROFILED_STEPS = 3
 
-OpenWorker = Callable[[str], Worker]
+OpenWorker = Callable[[str, str], Worker]
 Say = Callable[[str], None]
 
 
@@ -34,7 +34,7 @@ class Settings(NamedTuple):
         platform: What JAX computes on.
         complain: Told in a line of what could not be measured.
         note: Told in a line of what is measured next.
-        open_worker: Starts a process whose compiled programs are kept in a directory.
+        open_worker: Starts a process whose compiled programs are kept in a directory, for a side.
     """
 
     against: Sequence[str]
@@ -170,7 +170,7 @@ def network(job: Network, settings: Settings, trace: pathlib.Path | None) -> Row
         peaks: dict[str, int | None] = {}
         counts = None
         for side in (OURS, *settings.against):
-            with _others_may_fail(side, job, settings), settings.open_worker(cache) as worker:
+            with _others_may_fail(side, job, settings), settings.open_worker(cache, side) as worker:
                 worker.open(side, side, job)
                 first[side] = worker.call(side, "prepare", None)
                 if side == OURS:
@@ -215,7 +215,7 @@ class Team:
         alone = side == "torch" or self.settings.platform == "cpu"
         name = side if alone else OURS
         if name not in self._workers or not self._workers[name].is_alive():
-            opened = self.settings.open_worker(self._cache)
+            opened = self.settings.open_worker(self._cache, side)
             self._workers[name] = self._stack.enter_context(opened)
         return self._workers[name]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import multiprocessing
 import os
 import signal
@@ -9,6 +10,7 @@ import types
 from multiprocessing.connection import Connection
 from typing import Any, Protocol, runtime_checkable
 
+from cnn import huge_pages
 from cnn.benchmark.job import Job, Network, Operation, Prepared, Products
 from cnn.errors import UserError
 
@@ -45,13 +47,15 @@ class Worker:
 
     Args:
         cache: Directory of compiled programs, a folder a side.
+        side: The first that it serves. JAX's have memory as `cnn train` has, PyTorch's as PyTorch.
     """
 
-    def __init__(self, cache: str) -> None:
+    def __init__(self, cache: str, side: str) -> None:
         context = multiprocessing.get_context("spawn")
         self._connection, other = context.Pipe()
         self._process = context.Process(target=_serve, args=(other, cache), daemon=True)
-        self._process.start()
+        with contextlib.nullcontext() if side == "torch" else huge_pages.for_children():
+            self._process.start()
         other.close()
 
     def machine(self) -> dict[str, Any]:
@@ -158,8 +162,9 @@ def _make(side: str, job: Job, cache: str) -> Side:
         return pytorch.TorchOperation(job)
     from cnn.benchmark import devices, network, operation
 
-    # Where both formulations are the same program, one side must not find what the other compiled.
-    devices.keep_programs(os.path.join(cache, side))
+    if side == "flax" or not devices.serve_library():
+        # Where both formulations are one program, a side must not find what the other compiled.
+        devices.keep_programs(os.path.join(cache, side))
     if isinstance(job, Network):
         return network.JaxNetwork(job, stock=side == "flax")
     if isinstance(job, Products):

@@ -85,7 +85,7 @@ def run(args: argparse.Namespace) -> int:
 
     if args.output:
         workdir.check_writable(pathlib.Path(args.output), flag="--output")
-    with measure.Worker("") as worker:
+    with measure.Worker("", measure.OURS) as worker:
         machine = worker.machine()
     if "torch" in against and machine["platform"] != "cpu":
         complain(f"--against=torch is for CPUs, and JAX is on {machine['device']} here")

@@ -42,10 +42,17 @@ PACKAGES = ("cnn", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain"
 
 
 def start_jax() -> None:
-    """Keeps compiled programs between runs, unless JAX was told where, or not to."""
+    """Keeps compiled programs between runs, unless JAX was told where, or not to.
+
+    Not on a CPU with `cnn.ops.onednn`, whose programs cannot be kept: faster steps are worth more.
+    """
     import jax
 
-    if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
+    from cnn.ops import onednn
+
+    if "JAX_COMPILATION_CACHE_DIR" in os.environ:
+        return
+    if not (onednn.is_known() and jax.default_backend() == "cpu"):
         cache = pathlib.Path(os.environ.get("XDG_CACHE_HOME", pathlib.Path.home() / ".cache"))
         jax.config.update("jax_compilation_cache_dir", str(cache / "cnn" / "jax"))
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.3)

@@ -8,6 +8,7 @@ from cnn.ops.adaptive_pooling import adaptive_avg_pool
 from cnn.ops.convolution import conv
 from cnn.ops.formulation import stock
 from cnn.ops.half_range import to_half_range
+from cnn.ops.hold import hold
 from cnn.ops.local_response import local_response_norm
 from cnn.ops.pooling import avg_pool, max_pool
 from cnn.ops.position import Grid, resample_positions, sincos2d_positions
@@ -21,6 +22,7 @@ __all__ = [
     "adaptive_avg_pool",
     "avg_pool",
     "conv",
+    "hold",
     "local_response_norm",
     "max_pool",
     "probability_weighted_pool",

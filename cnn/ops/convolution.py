@@ -6,7 +6,7 @@ from types import ModuleType
 from jax.interpreters import ad
 from jaxtyping import Array, Float
 
-from cnn.ops import depthwise, formulation, grouped, plain, products
+from cnn.ops import depthwise, formulation, grouped, onednn, plain, products
 from cnn.ops.window import Padding, Pair, Slide, check_fits, pair, sides
 
 Image = Float[Array, "batch _ _ _"]
@@ -24,8 +24,9 @@ def conv(
 ) -> Float[Array, "batch new_height new_width features"]:
     """The cross-correlation that networks call a convolution.
 
-    On a CPU it and its derivatives are formulated by shape: `depthwise`, `grouped`, `products`.
-    Dense convolutions of several taps are `lax`'s, which no formulation in plain JAX beat there.
+    On a CPU it and its derivatives are formulated by shape: `products` where windows do not
+    overlap; else `onednn` where it serves; else `depthwise`, `grouped`, and for a dense convolution
+    `lax`'s own, which no formulation in plain JAX beat.
 
     Args:
         x: The images, of the kernel's dtype.
@@ -48,7 +49,7 @@ def conv(
         dilation=pair(dilation),
         groups=groups,
     )
-    if formulation.is_stock() or _formulations(slide, kernel.shape[2]) is plain:
+    if formulation.is_stock():
         return plain.forward(x, kernel, slide)
     return formulation.bind(_CONV, x, kernel, spec=slide)
 
@@ -72,18 +73,44 @@ def _kernel_gradient(x: Image, g: Image, *, spec: Slide) -> Kernel:
     return _formulations(spec, x.shape[-1] // spec.groups).kernel_gradient(x, g, spec)
 
 
+def _library_forward(x: Image, kernel: Kernel, *, spec: Slide) -> Image:
+    if products.fits(spec):
+        return products.forward(x, kernel, spec)
+    return onednn.forward(x, kernel, spec)
+
+
+def _library_image_gradient(g: Image, kernel: Kernel, *, spec: Slide) -> Image:
+    strided_depthwise = spec.groups > 1 and kernel.shape[2] == 1 and spec.stride != (1, 1)
+    if products.fits(spec) or strided_depthwise or not onednn.turns(spec):
+        return _image_gradient(g, kernel, spec=spec)
+    return onednn.image_gradient(g, kernel, spec)
+
+
+def _library_kernel_gradient(x: Image, g: Image, *, spec: Slide) -> Kernel:
+    if spec.groups > 1 and spec.groups == x.shape[-1] == g.shape[-1]:
+        return onednn.kernel_gradient(x, g, spec)
+    if products.fits(spec):
+        return products.kernel_gradient(x, g, spec, product=onednn.transposed_product)
+    return _kernel_gradient(x, g, spec=spec)
+
+
 _CONV = formulation.formulated(
-    "conv", stock=lambda x, kernel, spec: plain.forward(x, kernel, spec), cpu=_forward
+    "conv",
+    stock=lambda x, kernel, spec: plain.forward(x, kernel, spec),
+    cpu=_forward,
+    library=_library_forward,
 )
 _IMAGE_GRADIENT = formulation.formulated(
     "conv_image_gradient",
     stock=lambda g, kernel, spec: plain.image_gradient(g, kernel, spec),
     cpu=_image_gradient,
+    library=_library_image_gradient,
 )
 _KERNEL_GRADIENT = formulation.formulated(
     "conv_kernel_gradient",
     stock=lambda x, g, spec: plain.kernel_gradient(x, g, spec),
     cpu=_kernel_gradient,
+    library=_library_kernel_gradient,
     by_example=False,
 )
 

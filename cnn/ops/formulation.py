@@ -18,6 +18,8 @@ from jax import lax
 from jax.extend.core import Primitive
 from jax.interpreters import batching, mlir
 
+from cnn.ops import onednn
+
 Formulation = Callable[..., jax.Array]
 """Of the operation's arrays and, as the keyword `spec`, of what is static."""
 
@@ -45,9 +47,14 @@ def is_stock() -> bool:
 
 
 def formulated(
-    name: str, *, stock: Formulation, cpu: Formulation, by_example: bool = True
+    name: str,
+    *,
+    stock: Formulation,
+    cpu: Formulation,
+    library: Formulation | None = None,
+    by_example: bool = True,
 ) -> Primitive:
-    """A primitive that is lowered to `cpu` on a CPU and to `stock` elsewhere.
+    """A primitive that is lowered to `library` or `cpu` on a CPU and to `stock` elsewhere.
 
     Its derivatives are for the caller to register.
 
@@ -55,6 +62,7 @@ def formulated(
         name: Shown in a jaxpr.
         stock: Plain `lax` operations.
         cpu: The same function within rounding.
+        library: The same again, where `onednn` serves; None if it never does.
         by_example: Whether the first array's and the result's first axis are examples, each for
             itself; then `jax.vmap` over the first array alone is a matter of more examples.
     """
@@ -62,12 +70,23 @@ def formulated(
     primitive.def_impl(functools.partial(_run, primitive))
     primitive.def_abstract_eval(functools.partial(_abstract, stock))
     mlir.register_lowering(primitive, mlir.lower_fun(stock, multiple_results=False))
-    mlir.register_lowering(primitive, mlir.lower_fun(cpu, multiple_results=False), platform="cpu")
+    lower_cpu = mlir.lower_fun(cpu, multiple_results=False)
+    if library is not None:
+        lower_cpu = _first_that_serves(mlir.lower_fun(library, multiple_results=False), lower_cpu)
+    mlir.register_lowering(primitive, lower_cpu, platform="cpu")
     batching.primitive_batchers[primitive] = functools.partial(
         _batch, primitive, stock=stock, cpu=cpu, by_example=by_example
     )
     _FORMULATIONS[primitive] = stock
     return primitive
+
+
+def _first_that_serves(library: Callable[..., Any], cpu: Callable[..., Any]) -> Callable[..., Any]:
+    def lower(context: mlir.LoweringRuleContext, *operands: Any, spec: Hashable) -> Any:
+        rule = library if onednn.serves(context) else cpu
+        return rule(context, *operands, spec=spec)
+
+    return lower
 
 
 def stock_of(primitive: Primitive) -> Formulation | None:

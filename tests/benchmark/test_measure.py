@@ -56,7 +56,7 @@ class Clocks(dict):
 def settings(against=("flax",), *, rounds=2, platform="cpu", seconds=None, broken=None):
     log, workers, said = [], [], []
 
-    def open_worker(cache):
+    def open_worker(cache, side):
         workers.append(FakeWorker(seconds or Clocks(), broken or {}, log))
         return workers[-1]
 

@@ -14,7 +14,7 @@ from cnn.errors import UserError
 
 def test_a_worker_computes_complains_and_dies(tmp_path, monkeypatch):
     monkeypatch.setenv("JAX_PLATFORMS", "cpu")
-    with worker.Worker(str(tmp_path)) as child:
+    with worker.Worker(str(tmp_path), "ours") as child:
         machine = child.machine()
         assert machine["platform"] == "cpu"
         assert machine["num_devices"] == 1

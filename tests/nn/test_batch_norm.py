@@ -98,3 +98,50 @@ def test_a_large_mean_does_not_drown_the_variance():
 def test_one_value_has_a_variance_of_zero():
     _, state = run(X[:1, :1, :1], True)
     np.testing.assert_allclose(state["batch_stats"]["var"], 0.9, rtol=1e-6)
+
+
+def plain(x, scale, bias):
+    """The definition, for JAX to differentiate."""
+    mean = jnp.mean(x, (0, 1, 2), keepdims=True)
+    var = jnp.mean(jnp.square(x - mean), (0, 1, 2), keepdims=True)
+    y = (x - mean) / jnp.sqrt(var + 1e-5) * scale.reshape(1, 1, 1, -1) + bias.reshape(1, 1, 1, -1)
+    return y, 0.1 * mean.ravel(), 0.9 + 0.1 * var.ravel() * 48 / 47
+
+
+def ours(x, scale, bias):
+    stats = {"mean": jnp.zeros(4, x.dtype), "var": jnp.ones(4, x.dtype)}
+    variables = {"params": {"scale": scale, "bias": bias}, "batch_stats": stats}
+    y, state = nn.BatchNorm().apply(variables, x, train=True, mutable=["batch_stats"])
+    return y, state["batch_stats"]["mean"], state["batch_stats"]["var"]
+
+
+def test_every_derivative_is_that_of_the_definition():
+    """Of all outputs by all inputs; forward, reverse, and reverse over reverse."""
+    scale, bias = np.float32([1, 2, 3, 0.5]), np.float32([0, 1, 0, 1])
+    weights = [np.random.default_rng(n).normal(size=s) for n, s in enumerate([X.shape, 4, 4])]
+
+    def loss(f):
+        def total(*args):
+            return sum(jnp.vdot(w, jnp.sin(out)) for w, out in zip(weights, f(*args), strict=True))
+
+        return total
+
+    with jax.enable_x64(True):
+        args = [jnp.asarray(a, "float64") for a in (X, scale, bias)]
+        tangents = jax.tree.map(jnp.cos, args)
+        every = (0, 1, 2)
+
+        def twice(f):
+            def along(*args):
+                gradients = jax.grad(loss(f), every)(*args)
+                return sum(jnp.vdot(g, t) for g, t in zip(gradients, tangents, strict=True))
+
+            return jax.grad(along, every)
+
+        for derivative in (
+            lambda f: jax.jvp(f, args, tangents)[1],
+            lambda f: jax.grad(loss(f), every)(*args),
+            lambda f: twice(f)(*args),
+        ):
+            for got, expected in zip(derivative(ours), derivative(plain), strict=True):
+                np.testing.assert_allclose(got, expected, rtol=1e-4, atol=1e-4)
