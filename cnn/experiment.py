@@ -220,18 +220,18 @@ def _make_resident(config: Config) -> resident.Resident | None:
         return None
     section = config["preprocess"]
     augment = make_augment(config)
+    by_epoch = call(config, "by_epoch", augment)
     made = call(
         config,
         "resident",
         augment.preprocess,
         config["augment"],
         (section["mean"], section["std"]),
+        alternate_flips=by_epoch.alternate_flips,
     )
-    by_epoch = call(config, "by_epoch", augment)
-    if made is not None and (by_epoch.alternate_flips or by_epoch.augments != (augment,)):
+    if made is not None and by_epoch.augments != (augment,):
         raise UserError(
-            "images on the devices (resident.enabled) have one size, and flip by "
-            "resident.alternate_flips; leave the section by_epoch as it is in configs/base.py"
+            "images on the devices (resident.enabled) have one size; leave by_epoch.sizes_px empty"
         )
     return made
 

@@ -77,9 +77,9 @@ def make_resident(
     augment: Mapping[str, Any],
     normalisation: tuple[Sequence[float], Sequence[float]],
     *,
+    alternate_flips: bool,
     enabled: bool,
     steps_per_dispatch: int = 1,
-    alternate_flips: bool = False,
     reflect: bool = False,
     max_mb: int = 1024,
 ) -> Resident | None:
@@ -92,15 +92,13 @@ def make_resident(
         preprocess: Brings each image to its size, once; with the random changes of training.
         augment: The section of that name; `flip_rate` and `pad_px` count, the others must be off.
         normalisation: Mean and standard deviation of the channels, as `make_preprocess` takes them.
+        alternate_flips: Of the section `by_epoch`.
         enabled: Whether images are kept on the devices, each of which has them all, as uint8: for
             sets such as MNIST and CIFAR-10.
         steps_per_dispatch: So many steps run in one call of the devices, fewer where a log line, an
             evaluation or a checkpoint is due; results are the same. Worth it where steps take a few
             milliseconds. 1 on a CPU, where XLA runs convolutions in a loop without threads.
-        alternate_flips: A random half of the examples is flipped in the first epoch, the others in
-            the next, and so on (Jordan 2024, "94% on CIFAR-10 in 3.29 seconds on a single GPU",
-            section 3.6), instead of a random half of each epoch.
-        reflect: Whether pad-and-crop mirrors the image at its border, as in that paper; else black.
+        reflect: Whether pad-and-crop mirrors the image at its border, as airbench does; else black.
         max_mb: The most megabytes of images; a larger set is refused.
 
     Raises:
@@ -115,11 +113,6 @@ def make_resident(
         )
     _refuse_what_is_not_known(preprocess, augment)
     flip_rate, pad_px = augment["flip_rate"], augment["pad_px"]
-    if alternate_flips and flip_rate:
-        raise UserError(
-            f"resident.alternate_flips comes instead of augment.flip_rate={flip_rate:g}; set that "
-            "to 0"
-        )
     if reflect and pad_px >= preprocess.image_size:
         raise UserError(
             f"resident.reflect mirrors fewer pixels than the image has ({preprocess.image_size}), "

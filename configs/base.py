@@ -103,7 +103,6 @@ def get_config() -> Any:
         {
             "enabled": False,
             "steps_per_dispatch": 1,
-            "alternate_flips": False,
             "reflect": False,
             "max_mb": 1024,
         }

@@ -108,13 +108,15 @@ def test_sizes_that_the_model_cannot_take_are_refused_before_training(model, mes
         experiment.check_sizes()
 
 
-@pytest.mark.parametrize("by_epoch", [GROWING, {"alternate_flips": True}])
-def test_images_on_the_devices_do_not_depend_on_the_epoch_that_way(by_epoch):
+def test_images_on_the_devices_have_one_size_and_may_flip_by_turns():
     still = {"rotate_degrees": 0.0, "shift_fraction": 0.0, "scale_fraction": 0.0}
     sections = {"augment": still, "resident": {"enabled": True}}
     assert tiny.experiment(**sections).resident is not None
-    with pytest.raises(UserError, match=r"leave the section by_epoch as it is"):
-        tiny.experiment(**sections, by_epoch=by_epoch)
+    resident = tiny.experiment(**sections, by_epoch={"alternate_flips": True}).resident
+    assert resident is not None
+    assert resident.alternate_flips
+    with pytest.raises(UserError, match=r"have one size; leave by_epoch.sizes_px empty"):
+        tiny.experiment(**sections, by_epoch=GROWING)
     with pytest.raises(UserError, match=r"not changed by the section policy"):
         tiny.experiment(**sections, filters={"blur_rate": 0.5})
 

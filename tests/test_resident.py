@@ -29,7 +29,7 @@ PREPROCESS = data.make_preprocess(image_size=6, channels=3, mean=[0.5, 0.4, 0.3]
 
 def made(augment=None, preprocess=PREPROCESS, **settings):
     augment = {**OFF, **(augment or {})}
-    section = {"enabled": True, **settings}
+    section = {"enabled": True, "alternate_flips": False, **settings}
     return resident.make_resident(preprocess, augment, ([0.5, 0.4, 0.3], [0.2]), **section)
 
 
@@ -165,7 +165,6 @@ def test_crops_are_windows_of_the_padded_image_each_equally_often(reflect, mode)
         ({"rotate_degrees": 15.0}, {}, r"not changed by augment.rotate_degrees=15; turn"),
         ({"crop_area_min": 0.08, "scale_fraction": 0.1}, {}, r"crop_area_min=0.08, augment.scale"),
         ({}, {"preprocess": PREPROCESS._replace(change=lambda x, _: x)}, r"the section policy"),
-        ({"flip_rate": 0.5}, {"alternate_flips": True}, r"comes instead of augment.flip_rate=0.5"),
         ({"pad_px": 6}, {"reflect": True}, r"fewer pixels than the image has \(6\)"),
         ({}, {"steps_per_dispatch": 0}, r"must be at least 1, got 0 and 1024"),
         ({}, {"max_mb": 0}, r"must be at least 1, got 1 and 0"),

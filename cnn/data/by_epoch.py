@@ -58,7 +58,7 @@ def make_by_epoch(
         augment: That of images of the evaluation's size.
         alternate_flips: A random half of the examples is flipped left to right in epoch 0, the
             others in the next, and so on: see `cnn.data.augment.alternating_flip`. Then
-            `augment.flip_rate` must be 0. (Of images on the devices, `resident.alternate_flips`.)
+            `augment.flip_rate` must be 0.
         sizes_px: Sides of the training images, for instance (128, 160, 192), small first so that
             most of the training is cheap: progressive resizing. Evaluation keeps
             `preprocess.image_size`, which may well be larger than the last of these (Touvron et al.
