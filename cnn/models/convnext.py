@@ -140,11 +140,11 @@ class Block(linen.Module):
             name="depthwise",
         )(x)
         y = nn.LayerNorm(dtype=self.dtype, name="norm")(y)
-        y = linen.Dense(4 * width, kernel_init=_init, dtype=self.dtype, name="expand")(y)
+        y = nn.Dense(4 * width, kernel_init=_init, dtype=self.dtype, name="expand")(y)
         y = nn.activation(self.activation)(y)
         if self.response_norm:
             y = ResponseNorm(self.dtype, name="response_norm")(y)
-        y = linen.Dense(width, kernel_init=_init, dtype=self.dtype, name="project")(y)
+        y = nn.Dense(width, kernel_init=_init, dtype=self.dtype, name="project")(y)
         weigh = nn.attention(self.attention, axis_name=self.axis_name, dtype=self.dtype)
         y = weigh(y, train=train)
         if self.layer_scale:

@@ -73,9 +73,9 @@ class Block(linen.Module):
     def _mlp(
         self, name: str, units: int, x: Float[Array, "batch rows columns"]
     ) -> Float[Array, "batch rows columns"]:
-        y = linen.Dense(units, dtype=self.dtype, name=f"{name}_expand")(x)
+        y = nn.Dense(units, dtype=self.dtype, name=f"{name}_expand")(x)
         y = nn.activation(self.activation)(y)
-        return linen.Dense(x.shape[-1], dtype=self.dtype, name=f"{name}_project")(y)
+        return nn.Dense(x.shape[-1], dtype=self.dtype, name=f"{name}_project")(y)
 
     def _check(self, tokens: int) -> None:
         if self.has_variable("params", "token_expand"):

@@ -103,7 +103,7 @@ class Attention(linen.Module):
         size = width // self.num_heads
 
         def heads(name: str) -> Float[Array, "batch tokens heads size"]:
-            y = linen.Dense(width, kernel_init=_init, dtype=self.dtype, name=name)(x)
+            y = nn.Dense(width, kernel_init=_init, dtype=self.dtype, name=name)(x)
             return y.reshape(batch, tokens, self.num_heads, size)
 
         query, key, value = heads("query"), heads("key"), heads("value")
@@ -112,7 +112,7 @@ class Attention(linen.Module):
         weights = jax.nn.softmax(scores).astype(self.dtype)
         weights = linen.Dropout(self.dropout_rate)(weights, deterministic=not train)
         y = jnp.einsum("bhqk,bkhd->bqhd", weights, value).reshape(x.shape)
-        return linen.Dense(width, kernel_init=_init, dtype=self.dtype, name="out")(y)
+        return nn.Dense(width, kernel_init=_init, dtype=self.dtype, name="out")(y)
 
 
 class Block(linen.Module):
@@ -143,7 +143,7 @@ class Block(linen.Module):
         """The block's output."""
 
         def dense(features: int, name: str) -> linen.Dense:
-            return linen.Dense(features, kernel_init=_init, dtype=self.dtype, name=name)
+            return nn.Dense(features, kernel_init=_init, dtype=self.dtype, name=name)
 
         def dropout(y: Tokens) -> Tokens:
             return linen.Dropout(self.dropout_rate)(y, deterministic=not train)
@@ -334,7 +334,7 @@ class Head(linen.Module):
         del train
 
         def dense(features: int, name: str) -> linen.Dense:
-            return linen.Dense(features, kernel_init=_init, dtype=self.dtype, name=name)
+            return nn.Dense(features, kernel_init=_init, dtype=self.dtype, name=name)
 
         wide = jnp.promote_types(self.dtype, jnp.float32)
         x = features.pooled

@@ -1,6 +1,6 @@
 """Layers that three or more families use, one kind a file, and what a family's file exports.
 
-Dense layers and dropout are linen's own.
+Dense layers of heads and dropout are linen's own.
 """
 
 from cnn.nn.activation import activation
@@ -9,6 +9,7 @@ from cnn.nn.batch_norm import BatchNorm
 from cnn.nn.cbam import ConvolutionalBlockAttention
 from cnn.nn.conv import Conv
 from cnn.nn.conv_norm import Style, conv_norm
+from cnn.nn.dense import Dense
 from cnn.nn.divisible import make_divisible
 from cnn.nn.drop_path import DropPath, rising_rates
 from cnn.nn.eca import EfficientChannelAttention
@@ -25,6 +26,7 @@ __all__ = [
     "Call",
     "Conv",
     "ConvolutionalBlockAttention",
+    "Dense",
     "DropPath",
     "EfficientChannelAttention",
     "Features",

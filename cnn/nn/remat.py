@@ -13,9 +13,14 @@ from jax.extend.core import Primitive, primitives
 from jaxtyping import PyTree
 
 from cnn.nn.family import choose
-from cnn.ops import convolution
+from cnn.ops import convolution, fully_connected
 
-_PRODUCTS = (primitives.dot_general_p, primitives.conv_general_dilated_p, *convolution.PRODUCTS)
+_PRODUCTS = (
+    primitives.dot_general_p,
+    primitives.conv_general_dilated_p,
+    *convolution.PRODUCTS,
+    *fully_connected.PRODUCTS,
+)
 
 
 def _keep_products(primitive: Primitive, *_: Any, **__: Any) -> bool:

@@ -7,6 +7,7 @@ or backend is one change here. Images are NHWC, kernels HWIO.
 from cnn.ops.adaptive_pooling import adaptive_avg_pool
 from cnn.ops.convolution import conv
 from cnn.ops.formulation import stock
+from cnn.ops.fully_connected import dense
 from cnn.ops.half_range import to_half_range
 from cnn.ops.hold import hold
 from cnn.ops.local_response import local_response_norm
@@ -22,6 +23,7 @@ __all__ = [
     "adaptive_avg_pool",
     "avg_pool",
     "conv",
+    "dense",
     "hold",
     "local_response_norm",
     "max_pool",

@@ -6,7 +6,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from jax.experimental.compilation_cache import compilation_cache
 from jax.sharding import NamedSharding, PartitionSpec
 from jaxlib import version
 
@@ -15,22 +14,6 @@ from cnn.ops import onednn
 from tests.ops.test_against_stock import CONVOLUTIONS, check, draw, test_convolutions
 
 CALL = "__onednn$"
-
-
-@pytest.fixture
-def keeps_nothing():
-    """As in a process that keeps no programs: then the library serves."""
-    directory = jax.config.values["jax_compilation_cache_dir"]
-    _keep(None)
-    yield
-    _keep(directory)
-
-
-def _keep(directory):
-    jax.config.update("jax_compilation_cache_dir", directory)
-    # JAX asks once only whether it keeps programs, and remembers what it compiled and lowered.
-    compilation_cache.reset_cache()
-    jax.clear_caches()
 
 
 def test_the_installed_release_is_a_known_one(keeps_nothing):
