@@ -24,6 +24,7 @@ CONFIGS = sorted(
 DERIVED = {
     "loader": {"seed", "start_step", "host"},
     "model": {"num_classes", "axis_name"},
+    "resident": {"alternate_flips"},
 }
 
 

@@ -470,7 +470,8 @@ def test_bfloat16_computes_in_it_and_keeps_everything_in_float32(name):
     rough, fine = (predict(make(m), state, batch)["logits"] for m in (model, exact))
     assert rough.dtype == jnp.float32
     assert 0 < np.max(np.abs(rough - fine)) < 0.05 * np.max(np.abs(fine)) + 0.02
-    text = str(jax.make_jaxpr(task.step)(state, batch, KEY))
-    convolutions = [line for line in text.splitlines() if "conv_general_dilated[" in line]
+    lowered = jax.jit(task.step).trace(state, batch, KEY).lower(lowering_platforms=("tpu",))
+    lines = lowered.as_text().splitlines()
+    convolutions = [line for line in lines if "stablehlo.convolution" in line]
     assert convolutions
-    assert all("bf16" in line.split("=")[0] for line in convolutions)
+    assert all("xbf16>" in line.rpartition("->")[2] for line in convolutions)
