@@ -46,9 +46,7 @@ def compute(name: str, variables: dict[str, Any], size: int, dtype: type) -> tup
 
     state = {key: value for key, value in variables.items() if key != "params"}
     few, more = (images(batch, size).astype(dtype) for batch in (2, 4))
-    # Run once, so time to compile is what counts.
-    fast = jax.jit(run, compiler_options={"xla_backend_optimization_level": 0})
-    return jax.device_get(fast(variables["params"], state, few, more))
+    return jax.device_get(jax.jit(run)(variables["params"], state, few, more))
 
 
 def norms(tensors: dict[str, np.ndarray], names: list[str]) -> np.ndarray:
