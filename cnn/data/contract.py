@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple, Protocol, TypedDict, runtime_checkable
+from typing import Any, NamedTuple, Protocol, TypedDict, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float32, Integer, UInt8
@@ -54,6 +54,19 @@ class Source(Protocol):
 
     def __getitem__(self, index: int, /) -> Example:
         """The example at `index`, in [0, len)."""
+        ...
+
+
+@runtime_checkable
+class Encoded(Source, Protocol):
+    """A source whose images are stored encoded: `source[i]` is `decoded(i, encoded(i))`."""
+
+    def encoded(self, index: int, /) -> Any:
+        """What is stored: bytes, or a record of them. Raises a UserError if that is unreadable."""
+        ...
+
+    def decoded(self, index: int, stored: Any, /) -> Example:
+        """The example at `index` of what is stored. Raises a UserError if that is no image."""
         ...
 
 

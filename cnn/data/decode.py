@@ -44,7 +44,7 @@ def read_image(
     """
     name = name or ("an image in memory" if isinstance(data, bytes) else os.fspath(data))
     try:
-        encoded = data if isinstance(data, bytes) else pathlib.Path(data).read_bytes()
+        encoded = data if isinstance(data, bytes) else read_file(data)
         if not encoded:
             raise UserError(f"cannot read {name}: the file is empty")
         image = _ordinary_jpeg(encoded, channels, name, min_px)
@@ -67,6 +67,14 @@ def read_image(
     except Exception as error:
         reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
         raise UserError(f"cannot read {name}: {reason}") from error
+
+
+def read_file(path: Path) -> bytes:
+    """The bytes of a file. Raises a UserError if it cannot be opened."""
+    try:
+        return pathlib.Path(path).read_bytes()
+    except OSError as error:
+        raise UserError(f"cannot read {os.fspath(path)}: {error.strerror}") from error
 
 
 def _bomb(name: str) -> str:

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from cnn.data.contract import Example, SourceInfo, Sources
-from cnn.data.decode import read_image
+from cnn.data.decode import read_file, read_image
 from cnn.errors import UserError
 
 EXTENSIONS = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm"})
@@ -37,7 +37,15 @@ class FolderSource:
         return len(self._paths)
 
     def __getitem__(self, index: int, /) -> Example:
-        image = read_image(self._paths[index], min_px=self._min_px)
+        return self.decoded(index, self.encoded(index))
+
+    def encoded(self, index: int, /) -> bytes:
+        """As `cnn.data.contract.Encoded`."""
+        return read_file(self._paths[index])
+
+    def decoded(self, index: int, stored: bytes, /) -> Example:
+        """As `cnn.data.contract.Encoded`."""
+        image = read_image(stored, name=str(self._paths[index]), min_px=self._min_px)
         return {"image": image, "label": int(self.labels[index])}
 
 

@@ -11,9 +11,12 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Float, UInt8
 
-from cnn.data.contract import Source
+from cnn.data.contract import Encoded, Source
 from cnn.data.resize import Pixels
 from cnn.errors import UserError
+
+_BATCH = 64
+"""The most images whose way to the device is timed."""
 
 
 class Part(NamedTuple):
@@ -44,10 +47,20 @@ class Part(NamedTuple):
 
 
 class Speed(NamedTuple):
-    """Seconds for each image on one thread, as medians over images."""
+    """Seconds for each image on one thread, as medians over images.
+
+    Attributes:
+        read: Until its bytes, or its pixels where they are stored as such, are in memory.
+        decode: From bytes to pixels; 0 where pixels are stored, and where the source does not say
+            which part is which, so that `read` is both.
+        augment: From pixels to what the model sees.
+        transfer: Of a batch of such images to the first device, for each image.
+    """
 
     read: float
+    decode: float
     augment: float
+    transfer: float
 
 
 def inspect_part(source: Source, *, limit: int = 0) -> Part:
@@ -106,24 +119,51 @@ def duplicates(first: Part, second: Part) -> list[tuple[int, int]]:
 
 
 def measure_speed(
-    source: Source, augment: Callable[[Pixels, np.random.Generator], Any], *, count: int = 200
+    source: Source,
+    augment: Callable[[Pixels, np.random.Generator], Any],
+    put: Callable[[np.ndarray], Any],
+    *,
+    count: int = 200,
 ) -> Speed:
-    """Medians over images, read and augmented one after another on this thread."""
+    """Medians over images, read, decoded and augmented one after another on this thread.
+
+    Args:
+        source: The examples.
+        augment: As `cnn.data.train_batches` takes it.
+        put: Brings a batch to a device; returns when it is there.
+        count: Of so many images, evenly spread.
+
+    Raises:
+        UserError: If none can be read.
+    """
     rng = np.random.default_rng(0)
-    reading, augmenting = [], []
+    times, images = [], []
     for index in spread(len(source), count):
-        begun = time.perf_counter()
+        marks = [time.perf_counter()]
         try:
-            image = source[index]["image"]
+            if isinstance(source, Encoded):
+                stored = source.encoded(index)
+                marks.append(time.perf_counter())
+                image = source.decoded(index, stored)["image"]
+                marks.append(time.perf_counter())
+            else:
+                image = source[index]["image"]
+                marks += [time.perf_counter()] * 2
         except UserError:
             continue
-        read = time.perf_counter()
-        augment(image, rng)
-        reading.append(read - begun)
-        augmenting.append(time.perf_counter() - read)
-    if not reading:
+        images.append(augment(image, rng))
+        marks.append(time.perf_counter())
+        times.append(np.diff(marks))
+    if not times:
         raise UserError(f"none of the examples of {source.info.name} that were tried can be read")
-    return Speed(float(np.median(reading)), float(np.median(augmenting)))
+    read, decode, augmented = np.median(times, axis=0).tolist()
+    batch, puts = np.stack(images[:_BATCH]), []
+    for _ in range(6):
+        begun = time.perf_counter()
+        put(batch)
+        puts.append(time.perf_counter() - begun)
+    # The first starts the device.
+    return Speed(read, decode, augmented, float(np.median(puts[1:])) / len(batch))
 
 
 def contact_sheet(

@@ -47,14 +47,23 @@ class ShardSource:
         return len(self.labels)
 
     def __getitem__(self, index: int, /) -> Example:
+        return self.decoded(index, self.encoded(index))
+
+    def encoded(self, index: int, /) -> bytes:
+        """As `cnn.data.contract.Encoded`."""
         shard, offset, size = (int(value) for value in self._where[index])
-        name = f"{self._keys[index]} in {self._shards[shard]}"
         try:
-            data = os.pread(self._descriptor(shard), size, offset)
+            return os.pread(self._descriptor(shard), size, offset)
         except OSError as error:
-            raise UserError(f"cannot read {name}: {error.strerror}") from error
-        image = read_image(data, name=name, min_px=self._min_px)
+            raise UserError(f"cannot read {self._name(index)}: {error.strerror}") from error
+
+    def decoded(self, index: int, stored: bytes, /) -> Example:
+        """As `cnn.data.contract.Encoded`."""
+        image = read_image(stored, name=self._name(index), min_px=self._min_px)
         return {"image": image, "label": int(self.labels[index])}
+
+    def _name(self, index: int) -> str:
+        return f"{self._keys[index]} in {self._shards[int(self._where[index, 0])]}"
 
     def __getstate__(self) -> dict[str, Any]:
         # A copy in another process opens the files for itself.

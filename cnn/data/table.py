@@ -14,7 +14,7 @@ import numpy as np
 from jaxtyping import Shaped
 
 from cnn.data.contract import Example, SourceInfo, Sources
-from cnn.data.decode import read_image
+from cnn.data.decode import read_file, read_image
 from cnn.data.sampling import Subset, stratified
 from cnn.errors import UserError, unknown
 
@@ -43,11 +43,17 @@ class TableSource:
         return len(self._paths)
 
     def __getitem__(self, index: int, /) -> Example:
+        return self.decoded(index, self.encoded(index))
+
+    def encoded(self, index: int, /) -> bytes:
+        """As `cnn.data.contract.Encoded`."""
+        return read_file(self._paths[index])
+
+    def decoded(self, index: int, stored: bytes, /) -> Example:
+        """As `cnn.data.contract.Encoded`."""
         label = self.labels[index]
-        return {
-            "image": read_image(self._paths[index], min_px=self._min_px),
-            "label": int(label) if self.labels.ndim == 1 else label,
-        }
+        image = read_image(stored, name=str(self._paths[index]), min_px=self._min_px)
+        return {"image": image, "label": int(label) if self.labels.ndim == 1 else label}
 
 
 def table(

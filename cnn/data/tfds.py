@@ -35,7 +35,14 @@ class TfdsSource:
         return len(self._records)
 
     def __getitem__(self, index: int, /) -> Example:
-        record = self._records[index]
+        return self.decoded(index, self.encoded(index))
+
+    def encoded(self, index: int, /) -> dict[str, Any]:
+        """As `cnn.data.contract.Encoded`."""
+        return self._records[index]
+
+    def decoded(self, index: int, record: dict[str, Any], /) -> Example:
+        """As `cnn.data.contract.Encoded`."""
         name, label = f"{self.info.name}, example {index}", int(record[self._label])
         if not 0 <= label < len(self.info.class_names):
             raise UserError(

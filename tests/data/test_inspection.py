@@ -1,3 +1,5 @@
+import time
+
 import numpy as np
 import pytest
 
@@ -83,14 +85,37 @@ def test_nothing_readable_still_gives_a_part() -> None:
 
     assert len(inspect_part(Hopeless()).faults) == 10
     with pytest.raises(UserError, match="none of the examples of photos that were tried"):
-        measure_speed(Hopeless(), lambda image, rng: image)
+        measure_speed(Hopeless(), lambda image, rng: image, len)
 
 
 def test_speed_is_positive_and_calls_both() -> None:
-    calls = []
-    speed = measure_speed(Faulty(), lambda image, rng: calls.append(image.shape), count=5)
-    assert min(speed) > 0
+    calls, puts = [], []
+    speed = measure_speed(
+        Faulty(), lambda image, rng: calls.append(image.shape) or image, puts.append, count=5
+    )
     assert len(calls) == 4
+    assert {batch.shape for batch in puts} == {(4, 6, 4, 3)}
+    assert speed.decode == 0
+    assert min(speed.read, speed.augment, speed.transfer) > 0
+
+
+def test_where_images_are_encoded_decoding_is_timed_by_itself() -> None:
+    class Slow(Faulty):
+        def encoded(self, index: int, /) -> bytes:
+            time.sleep(0.002)
+            return bytes([index])
+
+        def decoded(self, index: int, stored: bytes, /) -> Example:
+            time.sleep(0.006)
+            assert stored == bytes([index])
+            return source()[index]
+
+        def __getitem__(self, index: int, /) -> Example:
+            raise AssertionError("read as a whole")
+
+    speed = measure_speed(Slow(), lambda image, rng: image, len, count=5)
+    assert 0.002 <= speed.read < speed.decode
+    assert speed.augment < 0.002
 
 
 @pytest.mark.parametrize("channels", [1, 3])
