@@ -235,11 +235,14 @@ def _batch(
 ) -> HostBatch:
     """Stacks to a batch of `size`, of which the first `num_real` weigh anything; None is all."""
     num_real = len(images) if num_real is None else num_real
-    image = np.zeros((size, *images[0].shape), np.float32)
+    image = np.empty((size, *images[0].shape), np.float32)
     kind = np.int32 if np.ndim(labels[0]) == 0 else np.float32
     label = np.zeros((size, *np.shape(labels[0])), kind)
+    # One by one: NumPy would first make one array of all, and copy that.
+    for place, own in zip(image, images[:num_real], strict=False):
+        place[...] = own
+    image[num_real:] = 0
     if num_real:
-        image[:num_real] = images
         label[:num_real] = labels
     weight = np.zeros(size, np.float32)
     weight[:num_real] = 1.0

@@ -136,16 +136,21 @@ def upscale(files: list[str], where: pathlib.Path) -> list[str]:
 
 def measure(pythons: dict[str, str], files: list[str], rounds: int, count: int) -> None:
     """Asks the sides in turns, and prints medians and the ratios of neighbours in time."""
+    from cnn import huge_pages
+
     children = {}
     for side, python in pythons.items():
         command = [python, __file__, "--serve", side]
-        child = subprocess.Popen(
-            command,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-            start_new_session=True,
-        )
+        # `cnn train` gives itself huge pages.
+        pages = huge_pages.for_children() if side == "ours" else contextlib.nullcontext()
+        with pages:
+            child = subprocess.Popen(
+                command,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                text=True,
+                start_new_session=True,
+            )
         assert child.stdin is not None and child.stdout is not None
         child.stdin.write(json.dumps(files) + "\n")
         child.stdin.flush()
