@@ -239,8 +239,8 @@ def _batch(
     kind = np.int32 if np.ndim(labels[0]) == 0 else np.float32
     label = np.zeros((size, *np.shape(labels[0])), kind)
     # One by one: NumPy would first make one array of all, and copy that.
-    for place, own in zip(image, images[:num_real], strict=False):
-        place[...] = own
+    for index, own in enumerate(images[:num_real]):
+        image[index] = own
     image[num_real:] = 0
     if num_real:
         label[:num_real] = labels

@@ -142,7 +142,7 @@ class Block(linen.Module):
     def __call__(self, x: Tokens, *, train: bool) -> Tokens:
         """The block's output."""
 
-        def dense(features: int, name: str) -> linen.Dense:
+        def dense(features: int, name: str) -> nn.Dense:
             return nn.Dense(features, kernel_init=_init, dtype=self.dtype, name=name)
 
         def dropout(y: Tokens) -> Tokens:
@@ -333,7 +333,7 @@ class Head(linen.Module):
         """The logits; `train` changes nothing here."""
         del train
 
-        def dense(features: int, name: str) -> linen.Dense:
+        def dense(features: int, name: str) -> nn.Dense:
             return nn.Dense(features, kernel_init=_init, dtype=self.dtype, name=name)
 
         wide = jnp.promote_types(self.dtype, jnp.float32)

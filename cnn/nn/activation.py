@@ -1,18 +1,18 @@
 """Activation functions by name, for fields that a config can set."""
 
-import functools
 from collections.abc import Callable
 
 import jax
 from flax import linen
 from jaxtyping import Array, Float
 
+from cnn import ops
 from cnn.nn.family import choose
 
 Activation = Callable[[Float[Array, "..."]], Float[Array, "..."]]
 
 _ACTIVATIONS: dict[str, Activation] = {
-    "gelu": functools.partial(jax.nn.gelu, approximate=False),
+    "gelu": ops.gelu,
     "hard_sigmoid": jax.nn.hard_sigmoid,
     "hard_swish": jax.nn.hard_swish,
     "leaky_relu": jax.nn.leaky_relu,

@@ -1,4 +1,4 @@
-"""Convolution, pooling, local normalisation, positions: one function each, for every backend.
+"""Convolution, products, pooling, activations, positions: one function each, for every backend.
 
 All families call these and none calls `lax` for them, so that a faster formulation for some shape
 or backend is one change here. Images are NHWC, kernels HWIO.
@@ -8,6 +8,7 @@ from cnn.ops.adaptive_pooling import adaptive_avg_pool
 from cnn.ops.convolution import conv
 from cnn.ops.formulation import stock
 from cnn.ops.fully_connected import dense
+from cnn.ops.gelu import gelu
 from cnn.ops.half_range import to_half_range
 from cnn.ops.hold import hold
 from cnn.ops.local_response import local_response_norm
@@ -24,6 +25,7 @@ __all__ = [
     "avg_pool",
     "conv",
     "dense",
+    "gelu",
     "hold",
     "local_response_norm",
     "max_pool",

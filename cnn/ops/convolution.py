@@ -75,13 +75,15 @@ def _kernel_gradient(x: Image, g: Image, *, spec: Slide) -> Kernel:
 
 def _library_forward(x: Image, kernel: Kernel, *, spec: Slide) -> Image:
     if products.fits(spec):
-        return products.forward(x, kernel, spec)
+        return products.forward(x, kernel, spec, product=onednn.product)
     return onednn.forward(x, kernel, spec)
 
 
 def _library_image_gradient(g: Image, kernel: Kernel, *, spec: Slide) -> Image:
+    if products.fits(spec):
+        return products.image_gradient(g, kernel, spec, product=onednn.product)
     strided_depthwise = spec.groups > 1 and kernel.shape[2] == 1 and spec.stride != (1, 1)
-    if products.fits(spec) or strided_depthwise or not onednn.turns(spec):
+    if strided_depthwise or not onednn.turns(spec):
         return _image_gradient(g, kernel, spec=spec)
     return onednn.image_gradient(g, kernel, spec)
 
@@ -90,7 +92,7 @@ def _library_kernel_gradient(x: Image, g: Image, *, spec: Slide) -> Kernel:
     if spec.groups > 1 and spec.groups == x.shape[-1] == g.shape[-1]:
         return onednn.kernel_gradient(x, g, spec)
     if products.fits(spec):
-        return products.kernel_gradient(x, g, spec, product=onednn.transposed_product)
+        return products.kernel_gradient(x, g, spec, product=onednn.product)
     return _kernel_gradient(x, g, spec=spec)
 
 

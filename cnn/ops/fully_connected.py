@@ -1,77 +1,112 @@
 """The product of a fully connected layer."""
 
 import functools
-from typing import Any
 
 import jax
 from jax import lax
 from jax.interpreters import ad
 from jaxtyping import Array, Float
 
-from cnn.ops import formulation, onednn, products
+from cnn.ops import formulation, onednn
+from cnn.ops.formulation import is_stock
 
 Matrix = Float[Array, "_ _"]
+Vector = Float[Array, " _"]
 
 
 def dense(
     x: Float[Array, "*batch inputs"],
     kernel: Float[Array, "inputs features"],
-    dimension_numbers: lax.DotDimensionNumbers | None = None,
-    **options: Any,
+    bias: Float[Array, " features"] | None = None,
 ) -> Float[Array, "*batch features"]:
-    """X @ kernel, whose gradient by the kernel is `onednn`'s where that serves.
+    """X @ kernel + bias.
+
+    On a CPU the product and its gradients are `onednn`'s where that serves: a tenth faster than
+    XLA's, the gradient by the kernel 1.3 to 2.5 times, and the bias is added on the way.
 
     Args:
-        x: The inputs.
+        x: The inputs, of the kernel's dtype.
         kernel: The weights.
-        dimension_numbers: Those of this product; there so that linen's `dot_general` may be this.
-        **options: Of `lax.dot_general`; with any of them it is what runs, unchanged.
+        bias: Added to each row; None adds nothing.
     """
-    last = x.ndim - 1
-    numbers = (((last,), (0,)), ((), ()))
-    if dimension_numbers not in (None, numbers):
-        raise ValueError(f"a dense product has the dimension numbers {numbers}")
-    if formulation.is_stock() or x.ndim < 2 or any(options.values()):
-        return lax.dot_general(x, kernel, numbers, **options)
-    y = formulation.bind(_DENSE, x.reshape(-1, x.shape[-1]), kernel, spec=None)
+    rows = x.reshape(-1, x.shape[-1])
+    if is_stock():
+        y = _product(rows, kernel, spec=None)
+        y = y if bias is None else y + bias[None]
+    elif bias is None:
+        y = formulation.bind(_PRODUCT, rows, kernel, spec=None)
+    else:
+        y = formulation.bind(_AFFINE, rows, kernel, bias, spec=None)
     return y.reshape(*x.shape[:-1], kernel.shape[-1])
 
 
-def _forward(x: Matrix, kernel: Matrix, *, spec: None) -> Matrix:
+def _product(x: Matrix, kernel: Matrix, *, spec: None) -> Matrix:
     del spec
     return lax.dot_general(x, kernel, (((1,), (0,)), ((), ())))
 
 
+def _affine(x: Matrix, kernel: Matrix, bias: Vector, *, spec: None) -> Matrix:
+    return _product(x, kernel, spec=spec) + bias[None]
+
+
+def _input_gradient(g: Matrix, kernel: Matrix, *, spec: None) -> Matrix:
+    del spec
+    return lax.dot_general(g, kernel, (((1,), (1,)), ((), ())))
+
+
 def _kernel_gradient(x: Matrix, g: Matrix, *, spec: None) -> Matrix:
     del spec
-    return products.transposed_product(x, g)
+    return lax.dot_general(x, g, (((0,), (0,)), ((), ())))
 
 
-def _by_library(x: Matrix, g: Matrix, *, spec: None) -> Matrix:
+def _by_library(*arrays: jax.Array, spec: None, **transposed: bool) -> Matrix:
     del spec
-    return onednn.transposed_product(x, g)
+    return onednn.product(*arrays, **transposed)
 
 
-_DENSE = formulation.formulated("dense", stock=_forward, cpu=_forward)
+_PRODUCT = formulation.formulated("dense", stock=_product, cpu=_product, library=_by_library)
+_AFFINE = formulation.formulated("dense_bias", stock=_affine, cpu=_affine, library=_by_library)
+_INPUT_GRADIENT = formulation.formulated(
+    "dense_input_gradient",
+    stock=_input_gradient,
+    cpu=_input_gradient,
+    library=functools.partial(_by_library, transpose_b=True),
+)
 _KERNEL_GRADIENT = formulation.formulated(
     "dense_kernel_gradient",
     stock=_kernel_gradient,
     cpu=_kernel_gradient,
-    library=_by_library,
+    library=functools.partial(_by_library, transpose_a=True),
     by_example=False,
 )
 
-PRODUCTS = (_DENSE, _KERNEL_GRADIENT)
+PRODUCTS = (_PRODUCT, _AFFINE, _INPUT_GRADIENT, _KERNEL_GRADIENT)
 """The primitives."""
 
-_dense, _kernel = (functools.partial(formulation.bind, primitive) for primitive in PRODUCTS)
+# As for a convolution, each of the three products is bilinear, its transposes are the other two.
+_dense, _, _input, _kernel = (
+    functools.partial(formulation.bind, primitive, spec=None) for primitive in PRODUCTS
+)
 ad.defbilinear(
-    _DENSE,
-    lambda g, x, kernel, spec: _dense(g, jax.numpy.swapaxes(kernel, 0, 1), spec=spec),
-    lambda g, x, kernel, spec: _kernel(x, g, spec=spec),
+    _PRODUCT,
+    lambda g, x, kernel, spec: _input(g, kernel),
+    lambda g, x, kernel, spec: _kernel(x, g),
+)
+ad.defbilinear(
+    _INPUT_GRADIENT,
+    lambda x, g, kernel, spec: _dense(x, kernel),
+    lambda x, g, kernel, spec: _kernel(x, g),
 )
 ad.defbilinear(
     _KERNEL_GRADIENT,
-    lambda kernel, x, g, spec: _dense(g, jax.numpy.swapaxes(kernel, 0, 1), spec=spec),
-    lambda kernel, x, g, spec: _dense(x, kernel, spec=spec),
+    lambda kernel, x, g, spec: _input(g, kernel),
+    lambda kernel, x, g, spec: _dense(x, kernel),
+)
+ad.defjvp(
+    _AFFINE,
+    lambda dx, x, kernel, bias, spec: _dense(dx, kernel),
+    lambda dkernel, x, kernel, bias, spec: _dense(x, dkernel),
+    lambda dbias, x, kernel, bias, spec: lax.broadcast_in_dim(
+        dbias, (x.shape[0], *dbias.shape), (1,)
+    ),
 )

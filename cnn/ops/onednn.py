@@ -121,16 +121,30 @@ def kernel_gradient(x: Image, g: Image, slide: Slide) -> Kernel:
     return jax.numpy.asarray(total).reshape(*slide.window, 1, channels)
 
 
-def transposed_product(
-    a: Float32[Array, "rows m"], b: Float32[Array, "rows n"]
+def product(
+    a: Float32[Array, "_ _"],
+    b: Float32[Array, "_ _"],
+    bias: Float32[Array, " n"] | None = None,
+    *,
+    transpose_a: bool = False,
+    transpose_b: bool = False,
 ) -> Float32[Array, "m n"]:
-    """a.T @ b, 1.3 to 2.5 times faster than XLA's, which first writes the transpose."""
+    """The product of two matrices or their transposes, and a bias added to each row.
+
+    1.3 to 2.5 times faster than XLA's with a.T, which that writes first; with b.T a tenth.
+    """
+    config: dict[str, Any] = {"transpose_a": transpose_a, "transpose_b": transpose_b}
+    arrays = (a, b)
+    if bias is not None:
+        config["fusions"] = {"ops": ["BIAS"]}
+        arrays = (a, b, bias[None])
+    shape = (a.shape[transpose_a], b.shape[not transpose_b])
     return jax.ffi.ffi_call(
         "__onednn$matmul",
-        jax.ShapeDtypeStruct((a.shape[1], b.shape[1]), a.dtype),
+        jax.ShapeDtypeStruct(shape, a.dtype),
         custom_call_api_version=2,
-        legacy_backend_config=json.dumps({"onednn_matmul_config": {"transpose_a": True}}),
-    )(a, b)
+        legacy_backend_config=json.dumps({"onednn_matmul_config": config}),
+    )(*arrays)
 
 
 def _after(slide: Slide, axis: int) -> tuple[int, int]:

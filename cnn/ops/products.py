@@ -4,7 +4,7 @@
 runs them through its general convolution on a CPU, at up to 7 times the time of the product.
 """
 
-from collections.abc import Callable
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from jax import lax
@@ -28,40 +28,43 @@ def fits(slide: Slide) -> bool:
     return slide.groups == 1 and slide.padding == ((0, 0), (0, 0)) and apart and contiguous
 
 
-def forward(x: Image, kernel: Kernel, slide: Slide) -> Image:
+@runtime_checkable
+class Product(Protocol):
+    """A product of matrices."""
+
+    def __call__(
+        self, a: Matrix, b: Matrix, *, transpose_a: bool = False, transpose_b: bool = False
+    ) -> Matrix:
+        """Of both as they are, or of the transpose of one."""
+        ...
+
+
+def by_xla(a: Matrix, b: Matrix, *, transpose_a: bool = False, transpose_b: bool = False) -> Matrix:
+    """The product by `lax`."""
+    return lax.dot_general(a, b, (((int(not transpose_a),), (int(transpose_b),)), ((), ())))
+
+
+def forward(x: Image, kernel: Kernel, slide: Slide, *, product: Product = by_xla) -> Image:
     """The convolution."""
-    return lax.dot_general(_patches(x, slide), _matrix(kernel), (((3,), (0,)), ((), ())))
+    return _over_pixels(product, _patches(x, slide), _matrix(kernel))
 
 
-def image_gradient(g: Image, kernel: Kernel, slide: Slide) -> Image:
+def image_gradient(g: Image, kernel: Kernel, slide: Slide, *, product: Product = by_xla) -> Image:
     """What `forward` gives back to the image; pixels that no window saw get zeros."""
-    patches = lax.dot_general(g, _matrix(kernel), (((3,), (1,)), ((), ())))
-    return _put_back(patches, slide)
+    return _put_back(_over_pixels(product, g, _matrix(kernel), transpose_b=True), slide)
 
 
-def transposed_product(a: Matrix, b: Matrix) -> Matrix:
-    """a.T @ b."""
-    return lax.dot_general(a, b, (((0,), (0,)), ((), ())))
-
-
-def kernel_gradient(
-    x: Image,
-    g: Image,
-    slide: Slide,
-    *,
-    product: Callable[[Matrix, Matrix], Matrix] = transposed_product,
-) -> Kernel:
-    """What `forward` gives back to the kernel.
-
-    Args:
-        x: The images.
-        g: The gradient by the output.
-        slide: The window.
-        product: (a, b) -> a.T @ b.
-    """
+def kernel_gradient(x: Image, g: Image, slide: Slide, *, product: Product = by_xla) -> Kernel:
+    """What `forward` gives back to the kernel."""
     patches = _patches(x, slide)
-    matrix = product(patches.reshape(-1, patches.shape[-1]), g.reshape(-1, g.shape[-1]))
+    rows = patches.reshape(-1, patches.shape[-1])
+    matrix = product(rows, g.reshape(-1, g.shape[-1]), transpose_a=True)
     return matrix.reshape(*slide.window, x.shape[-1], g.shape[-1])
+
+
+def _over_pixels(product: Product, x: Image, matrix: Matrix, **transposed: bool) -> Image:
+    y = product(x.reshape(-1, x.shape[-1]), matrix, **transposed)
+    return y.reshape(*x.shape[:-1], -1)
 
 
 def _matrix(kernel: Kernel) -> Float[Array, "taps_and_channels features"]:

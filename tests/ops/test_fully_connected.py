@@ -29,9 +29,31 @@ def test_mapped(axes):
     check(jax.vmap(ops.dense, axes), x, kernel)
 
 
-def test_other_products_are_refused_and_other_precisions_lax_own():
-    x, kernel = draw(0, 4, 6), draw(1, 6, 7)
-    with pytest.raises(ValueError, match="has the dimension numbers"):
-        ops.dense(x, kernel, (((0,), (0,)), ((), ())))
-    text = str(jax.make_jaxpr(lambda x, k: ops.dense(x, k, precision="highest"))(x, kernel))
-    assert "HIGHEST" in text
+@pytest.mark.parametrize("axes", [(0, None, None), (0, 0, 0), (None, None, 0)])
+def test_with_a_bias(axes):
+    x, kernel, bias = draw(0, 4, 6), draw(1, 6, 5), draw(2, 5)
+    np.testing.assert_allclose(ops.dense(x, kernel, bias), x @ kernel + bias[None], rtol=1e-5)
+    check(ops.dense, x, kernel, bias)
+    arrays = [
+        draw(i, *(3,) * (axis == 0), *s)
+        for i, (axis, s) in enumerate(zip(axes, ((4, 6), (6, 5), (5,)), strict=True))
+    ]
+    check(jax.vmap(ops.dense, axes), *arrays)
+
+
+def test_with_a_bias_and_the_library(keeps_nothing):
+    x, kernel, bias = draw(0, 2, 5, 6), draw(1, 6, 7), draw(2, 7)
+    check(ops.dense, x, kernel, bias)
+    text = jax.jit(ops.dense).lower(x, kernel, bias).as_text()
+    assert CALL in text
+    assert "BIAS" in text
+    assert "stablehlo.add" not in text
+
+
+def test_what_does_not_change_costs_no_product():
+    def squares(x):
+        return jnp.square(ops.dense(x, kernel, bias)).sum()
+
+    x, kernel, bias = draw(0, 4, 6), draw(1, 6, 5), draw(2, 5)
+    text = str(jax.make_jaxpr(jax.grad(squares))(x))
+    assert text.count("= dense") == 2
