@@ -10,7 +10,7 @@ import time
 from collections.abc import Sequence
 from typing import NoReturn
 
-from cnn import huge_pages
+from cnn import allocator
 from cnn.errors import UserError, unknown
 
 COMMANDS = {
@@ -46,7 +46,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         The exit code: 0, or 2 for a mistake of the user's, which is one line on standard error.
     """
     if argv is None and sys.argv[1:2] and sys.argv[1] in _COMPUTING:
-        huge_pages.restart_with()
+        allocator.restart_with_huge_pages()
     started = time.monotonic()
     words = list(sys.argv[1:] if argv is None else argv)
     try:

@@ -16,6 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Int
 
+from cnn import allocator
 from cnn.checkpoint import Checkpoints
 from cnn.core import Batch, Key, Metrics, Task, compute, merge
 from cnn.errors import UserError
@@ -238,6 +239,7 @@ def train(
             recorder.flush()
             if first:
                 jax.block_until_ready(state)
+                allocator.trim()
                 recorder.compiled(step, started)
                 first = False
             if due(step, loop.log_every_steps, loop.num_steps):

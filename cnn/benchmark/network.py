@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from cnn import macs, models, ops, optim, parallel
+from cnn import allocator, macs, models, ops, optim, parallel
 from cnn.benchmark import devices, host, trace
 from cnn.benchmark.job import Network, Prepared
 from cnn.core import Batch, Key, Metrics, Task, merge
@@ -102,6 +102,7 @@ class JaxNetwork:
         small = self._strategy.put(_noise(self._job._replace(batch_size=self._num_devices)))
         self._state = self._strategy.init(self._init, self._key, small)
         jax.block_until_ready((self._state, self._batch))
+        allocator.trim()
         host.reset_peak()
         self.run(WARM_UP_STEPS)
 

@@ -10,7 +10,7 @@ import types
 from multiprocessing.connection import Connection
 from typing import Any, Protocol, runtime_checkable
 
-from cnn import huge_pages
+from cnn import allocator
 from cnn.benchmark.job import Job, Network, Operation, Prepared, Products
 from cnn.errors import UserError
 
@@ -54,7 +54,7 @@ class Worker:
         context = multiprocessing.get_context("spawn")
         self._connection, other = context.Pipe()
         self._process = context.Process(target=_serve, args=(other, cache), daemon=True)
-        with contextlib.nullcontext() if side == "torch" else huge_pages.for_children():
+        with contextlib.nullcontext() if side == "torch" else allocator.huge_pages_for_children():
             self._process.start()
         other.close()
 

@@ -136,13 +136,13 @@ def upscale(files: list[str], where: pathlib.Path) -> list[str]:
 
 def measure(pythons: dict[str, str], files: list[str], rounds: int, count: int) -> None:
     """Asks the sides in turns, and prints medians and the ratios of neighbours in time."""
-    from cnn import huge_pages
+    from cnn import allocator
 
     children = {}
     for side, python in pythons.items():
         command = [python, __file__, "--serve", side]
         # `cnn train` gives itself huge pages.
-        pages = huge_pages.for_children() if side == "ours" else contextlib.nullcontext()
+        pages = allocator.huge_pages_for_children() if side == "ours" else contextlib.nullcontext()
         with pages:
             child = subprocess.Popen(
                 command,
