@@ -63,7 +63,7 @@ def test_the_names_are_the_variants(family):
 
 
 @pytest.mark.parametrize("name", models.names())
-def test_parameters(name):
+def test_parameters_products_and_strides(name):
     info = models.source(name)
     model = models.classifier(name, num_classes=info.num_classes)
     logits, variables = shapes(model, (info.image_size, info.image_size), info.channels)
@@ -75,37 +75,48 @@ def test_parameters(name):
     assert ("logits" in params["head"]) == (name not in FIXED_OUTPUTS)
     if "logits" in params["head"]:
         assert params["head"]["logits"]["kernel"].shape[-1] == info.num_classes
-    size = (1, info.image_size, info.image_size, info.channels)
-    products = macs.count(model.apply, variables, jax.ShapeDtypeStruct(size, jnp.float32))
+    before, products = features_and_products(model, variables, info)
     if name in GIGA_MACS:
         assert rounded_like(GIGA_MACS[name], products) == GIGA_MACS[name]
     # If not: `cnn models --measure --csv > cnn/models/table.csv`, and look at the difference.
     facts = (name, models.family_of(name), count(params), products)
     assert models.describe(name) == models.ModelInfo(*facts, **info._asdict())
+    check_strides(name, before, info.image_size)
+
+
+def features_and_products(model, variables, info):
+    """Shapes of what the backbone gives the head, and the classifier's multiply-accumulates."""
+    seen = []
+
+    def forward(variables, x):
+        is_backbone = {"capture_intermediates": lambda module, _: module.name == "backbone"}
+        _, state = model.apply(variables, x, mutable=["intermediates"], **is_backbone)
+        (features,) = state["intermediates"]["backbone"]["__call__"]
+        seen.append(jax.eval_shape(lambda: features))
+
+    size = (1, info.image_size, info.image_size, info.channels)
+    products = macs.count(forward, variables, jax.ShapeDtypeStruct(size, jnp.float32))
+    return seen[0], products
+
+
+def check_strides(name, before, size):
+    """A map grows by one row as the image grows by its stride, and by columns likewise."""
+    assert bool(before.maps) == (models.family_of(name) != "mlp")
+    assert before.pooled.ndim == 2
+    if not before.maps:
+        return
+    step = max(before.maps)
+    assert before.pooled.shape[-1] == before.maps[step].shape[-1]
+    after, _ = shapes(models.backbone(name), (size + step, size + 2 * step))
+    for stride, small in before.maps.items():
+        growth = np.subtract(after.maps[stride].shape[1:3], small.shape[1:3])
+        assert tuple(growth * stride) == (step, 2 * step), stride
 
 
 @pytest.mark.parametrize(("name", "changes", "size", "expected"), CHANGED)
 def test_parameters_of_a_changed_network(name, changes, size, expected):
     _, variables = shapes(models.classifier(name, **changes), (size, size))
     assert count(variables["params"]) == expected
-
-
-@pytest.mark.parametrize("name", models.names())
-def test_strides_are_true(name):
-    """A map grows by one row as the image grows by its stride, and by columns likewise."""
-    size = models.source(name).image_size
-    body = models.backbone(name)
-    before, _ = shapes(body, (size, size))
-    assert bool(before.maps) == (models.family_of(name) != "mlp")
-    step = max(before.maps, default=0)
-    after, _ = shapes(body, (size + step, size + 2 * step))
-    for stride, small in before.maps.items():
-        large = after.maps[stride]
-        growth = np.subtract(large.shape[1:3], small.shape[1:3])
-        assert tuple(growth * stride) == (step, 2 * step), stride
-    assert before.pooled.ndim == 2
-    if before.maps:
-        assert before.pooled.shape[-1] == before.maps[step].shape[-1]
 
 
 @pytest.mark.parametrize("name", ROWS)
