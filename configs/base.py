@@ -111,7 +111,7 @@ def get_config() -> Any:
     config.evaluation = ConfigDict({"batch_size": 256, "views": "center"})
 
     # cnn.models.classifier; an experiment may add fields of its model
-    config.model = ConfigDict({"name": "resnet50", "dtype": "float32"})
+    config.model = ConfigDict({"name": "resnet50", "dtype": "float32", "norm_group_size": 0})
     # cnn.pretrained.initialise.load_initial; weights: a file, hf:OWNER/NAME or a workdir
     config.init = ConfigDict({"weights": "", "head": "auto", "channels": "error", "skip": ()})
     # cnn.tasks.classification.make
