@@ -182,5 +182,13 @@ def get_config() -> Any:
         {"keep_last": 2, "keep_best": 1, "best_metric": "eval/accuracy", "best_mode": "max"}
     )
     # cnn.parallel.make_strategy; 0 devices means all
-    config.parallel = ConfigDict({"strategy": "mesh", "num_devices": 0})
+    config.parallel = ConfigDict(
+        {
+            "strategy": "mesh",
+            "num_devices": 0,
+            "mesh": "",
+            "rules": (),
+            "shard_min_size": 16_384,
+        }
+    )
     return config.lock()

@@ -1,4 +1,4 @@
-"""Strategies: names, devices, batch sizes, and what goes in comes out."""
+"""Both strategies: names, devices, batch sizes, and what goes in comes out."""
 
 import jax
 import jax.numpy as jnp
@@ -96,6 +96,11 @@ def test_wrong_section_is_one_clear_line(strategy, num_devices, message):
 def test_batch_that_does_not_divide_names_the_nearest(batch_size, nearest):
     with pytest.raises(UserError, match=nearest):
         parallel.check_batch_size(batch_size, 8)
+
+
+def test_pmap_has_no_mesh():
+    with pytest.raises(UserError, match=r"parallel.mesh and parallel.rules are for"):
+        parallel.make_strategy(strategy="pmap", num_devices=0, mesh="fsdp:8")
 
 
 def test_batch_that_divides_is_fine():
