@@ -183,11 +183,15 @@ class Experiment(NamedTuple):
         kind = KINDS[self.config["task"]["name"]]
         predict = self.strategy.predict(self.task.predict)
 
-        def outputs(batch: HostBatch) -> Mapping[str, np.ndarray]:
-            return self.strategy.fetch_examples(predict(state, self.strategy.put(batch)))
+        def predicted() -> Iterator[HostBatch]:
+            # Of all hosts, in the order of the split.
+            for batch in self.eval_batches():
+                laid_out = self.strategy.put(batch)
+                known = {name: laid_out[name] for name in ("label", "weight")}
+                yield self.strategy.fetch_examples({**known, **predict(state, laid_out)})
 
         found = kind.examine(
-            outputs, self.eval_batches(), self._sources().eval, self.facts.class_names, step
+            lambda batch: batch, predicted(), self._sources().eval, self.facts.class_names, step
         )
         return found._replace(views=call(self.config, "evaluation").views)
 

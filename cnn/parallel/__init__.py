@@ -14,10 +14,12 @@ ways that give the same numbers:
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import jax
 
 from cnn.errors import UserError, unknown
+from cnn.parallel.layout import SHARD_MIN_SIZE
 from cnn.parallel.mesh import REGION_ANALYSIS, mesh_strategy
 from cnn.parallel.pmap import AXIS, pmap_strategy
 from cnn.parallel.strategy import HostBatch, Strategy, check_batch_size
@@ -35,16 +37,19 @@ __all__ = [
 
 
 def make_strategy(
+    devices: Sequence[Any] | None = None,
     *,
     strategy: str,
     num_devices: int,
     mesh: str = "",
     rules: Sequence[str] = (),
-    shard_min_size: int = 16_384,
+    shard_min_size: int = SHARD_MIN_SIZE,
 ) -> Strategy:
     """The strategy of a name over the first `num_devices` devices.
 
     Args:
+        devices: Those to take from, also of a topology that is only compiled for; None means those
+            that JAX has.
         strategy: `mesh` or `pmap`.
         num_devices: How many devices; 0 means all.
         mesh: The lengths of the axes, for instance "data:4,fsdp:2"; see `layout.mesh_shape`. Empty
@@ -59,7 +64,7 @@ def make_strategy(
     """
     if strategy not in ("mesh", "pmap"):
         raise unknown("value of parallel.strategy", strategy, ("mesh", "pmap"))
-    devices = jax.devices()
+    devices = jax.devices() if devices is None else devices
     if not 0 <= num_devices <= len(devices):
         raise UserError(
             f"parallel.num_devices is {num_devices}, but there are {len(devices)} "

@@ -22,6 +22,9 @@ from cnn.errors import UserError, unknown
 AXES = ("data", "fsdp", "model")
 """The axes of a mesh: a batch is cut over the first two, the state over the last two."""
 
+SHARD_MIN_SIZE = 16_384
+"""Elements: to gather a smaller array costs more than its memory is worth."""
+
 Cut: TypeAlias = tuple[str | None, ...]
 """The axis that cuts each dimension; None leaves it whole."""
 

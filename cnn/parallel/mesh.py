@@ -6,19 +6,24 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.sharding import NamedSharding, PartitionSpec
 from jaxtyping import PyTree
 
 from cnn.errors import UserError
-from cnn.parallel.layout import Layout, make_layout
+from cnn.parallel.layout import SHARD_MIN_SIZE, Layout, make_layout
 from cnn.parallel.strategy import HostBatch, Strategy
 
 REGION_ANALYSIS = "xla_cpu_copy_insertion_use_region_analysis"
 
 
 def mesh_strategy(
-    devices: Sequence[Any], *, mesh: str = "", rules: Sequence[str] = (), shard_min_size: int = 0
+    devices: Sequence[Any],
+    *,
+    mesh: str = "",
+    rules: Sequence[str] = (),
+    shard_min_size: int = SHARD_MIN_SIZE,
 ) -> Strategy:
     """A batch cut over the axes `data` and `fsdp`, a state over `fsdp` and `model`.
 
@@ -37,9 +42,12 @@ def mesh_strategy(
     num_parts = layout.mesh.shape["data"] * layout.mesh.shape["fsdp"]
 
     def put(batch: HostBatch) -> PyTree:
-        return jax.tree.map(
-            lambda x: jax.make_array_from_process_local_data(by_example, np.asarray(x)), dict(batch)
-        )
+        # With several processes JAX does not count this as an explicit transfer.
+        with jax.transfer_guard_host_to_device("allow"):
+            return jax.tree.map(
+                lambda x: jax.make_array_from_process_local_data(by_example, np.asarray(x)),
+                dict(batch),
+            )
 
     def init(function: Callable[..., PyTree], key: jax.Array, batch: PyTree) -> PyTree:
         shardings = layout.shardings(jax.eval_shape(function, key, batch))
@@ -66,20 +74,23 @@ def mesh_strategy(
         axis_name=None,
         gather=layout.gather if layout.mesh.shape["fsdp"] > 1 else None,
         put=put,
-        share=lambda tree: jax.device_put(tree, whole),
+        share=lambda tree: jax.tree.map(lambda x: _put_whole(x, whole), tree),
         init=init,
         step=lambda step: _Step(step, layout),
         total=lambda tree: tree,
         evaluate=lambda evaluate: reads(evaluate, whole),
         predict=lambda predict: reads(predict, by_example),
         fetch=fetch,
-        fetch_examples=lambda tree: jax.tree.map(_own_examples, tree),
+        fetch_examples=fetch,
         pack=lambda tree: tree,
         unpack=lambda tree: jax.device_put(tree, layout.shardings(tree)),
         abstract=lambda tree: jax.tree.map(
             lambda x, sharding: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding),
             tree,
             layout.shardings(tree),
+        ),
+        abstract_batch=lambda batch: jax.tree.map(
+            lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=by_example), batch
         ),
     )
 
@@ -112,6 +123,15 @@ class _Step:
         return self._known(state, tally).lower(state, tally, *rest)
 
 
+def _put_whole(x: Any, whole: NamedSharding) -> jax.Array:
+    """A value that all processes have, on all devices."""
+    if not jnp.issubdtype(x.dtype, jax.dtypes.prng_key):
+        return jax.device_put(x, whole)
+    # `device_put` has keys on devices of this process only.
+    numbers = jax.device_put(jax.random.key_data(x), whole)
+    return jax.random.wrap_key_data(numbers, impl=jax.random.key_impl(x))
+
+
 def _host(by_example: NamedSharding, num_parts: int) -> tuple[int, int]:
     """(i, n): this process's devices have part i of n of a batch; (0, 1) where it has none."""
     cuts = by_example.addressable_devices_indices_map((num_parts,)).values()
@@ -125,11 +145,3 @@ def _host(by_example: NamedSharding, num_parts: int) -> tuple[int, int]:
             "parallel.mesh let model divide the number of devices of a process, or be a multiple"
         )
     return index, num_parts // len(rows)
-
-
-def _own_examples(x: jax.Array) -> np.ndarray:
-    """The rows of this process, which along `model` it may have several times."""
-    if x.is_fully_addressable:
-        return jax.device_get(x)
-    parts = {shard.index[0].start or 0: shard.data for shard in x.addressable_shards}
-    return np.concatenate([jax.device_get(parts[start]) for start in sorted(parts)])

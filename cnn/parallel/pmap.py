@@ -84,4 +84,10 @@ def pmap_strategy(devices: Sequence[Any]) -> Strategy:
             ),
             tree,
         ),
+        abstract_batch=lambda batch: jax.tree.map(
+            lambda x: jax.ShapeDtypeStruct(
+                (count, x.shape[0] // count, *x.shape[1:]), x.dtype, sharding=by_replica
+            ),
+            batch,
+        ),
     )

@@ -40,10 +40,13 @@ class Strategy(NamedTuple):
         evaluate: Function of (state, batch) -> jitted form whose result every device has whole.
         predict: Function of (state, batch) -> jitted form whose results keep the example axis.
         fetch: Laid out value -> NumPy, one copy; with several processes each gets it.
-        fetch_examples: Results of `predict` -> NumPy, example axis first: this process's part.
+        fetch_examples: Results of `predict` -> NumPy, example axis first, of all processes; also of
+            a laid out batch.
         pack: Laid out value -> one copy as device arrays, to be saved.
         unpack: One copy -> laid out.
         abstract: Laid out value -> shapes, types and shardings of its packed form, to be restored.
+        abstract_batch: A batch, or its shapes and types -> those with shardings, as `put` would lay
+            it out.
     """
 
     name: str
@@ -64,6 +67,7 @@ class Strategy(NamedTuple):
     pack: Callable[[PyTree], PyTree]
     unpack: Callable[[PyTree], PyTree]
     abstract: Callable[[PyTree], PyTree]
+    abstract_batch: Callable[[PyTree], PyTree]
 
 
 def check_batch_size(batch_size: int, num_parts: int) -> None:

@@ -108,12 +108,9 @@ def program(model, section):
     """The compiled step, from shapes alone."""
     made = experiment(model, section)
     strategy = made.strategy
-    blank = made.blank_batch(32)
     key = strategy.share(jax.random.key(0))
     carry = jax.eval_shape(lambda: train.blank_carry(made))
-    batch = jax.tree.map(
-        lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding), strategy.put(blank)
-    )
+    batch = strategy.abstract_batch(made.blank_batch(32))
     step = train.make_step(made.task, strategy)
     params = {leaf.shape for leaf in jax.tree.leaves(carry.state.params)}
     return step.lower(*strategy.abstract(carry), batch, key).compile().as_text(), params

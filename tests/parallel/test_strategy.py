@@ -46,6 +46,15 @@ def test_pack_and_unpack_are_inverse(name):
 
 
 @pytest.mark.parametrize("name", NAMES)
+def test_shapes_of_a_batch_are_those_that_put_makes(name):
+    strategy = parallel.make_strategy(jax.devices()[:4], strategy=name, num_devices=0)
+    assert strategy.num_devices == 4
+    batch = {"image": np.zeros((16, 4), np.float32)}
+    laid_out, shapes = strategy.put(batch)["image"], strategy.abstract_batch(batch)["image"]
+    assert (laid_out.shape, laid_out.sharding) == (shapes.shape, shapes.sharding)
+
+
+@pytest.mark.parametrize("name", NAMES)
 def test_batch_is_spread_over_all_devices(name):
     strategy = parallel.make_strategy(strategy=name, num_devices=8)
     image = strategy.put({"image": np.zeros((16, 4), np.float32)})["image"]
