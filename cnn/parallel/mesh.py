@@ -50,7 +50,8 @@ def mesh_strategy(
             )
 
     def init(function: Callable[..., PyTree], key: jax.Array, batch: PyTree) -> PyTree:
-        shardings = layout.shardings(jax.eval_shape(function, key, batch))
+        # Both jitted, so that it is traced once.
+        shardings = layout.shardings(jax.jit(function).eval_shape(key, batch))
         return jax.jit(function, out_shardings=shardings)(key, batch)
 
     def fetch(tree: PyTree) -> PyTree:
@@ -62,17 +63,18 @@ def mesh_strategy(
     everywhere = jax.jit(lambda tree: tree, out_shardings=whole)
 
     def reads(function: Callable[..., PyTree], out: NamedSharding) -> Callable[..., PyTree]:
-        return jax.jit(
-            lambda state, batch: function(layout.gather(state), batch), out_shardings=out
-        )
+        if gather is None:
+            return jax.jit(function, out_shardings=out)
+        return jax.jit(lambda state, batch: function(gather(state), batch), out_shardings=out)
 
+    gather = layout.gather if layout.mesh.shape["fsdp"] > 1 else None
     return Strategy(
         name="mesh",
         num_devices=len(devices),
         num_parts=num_parts,
         host=_host(by_example, num_parts),
         axis_name=None,
-        gather=layout.gather if layout.mesh.shape["fsdp"] > 1 else None,
+        gather=gather,
         put=put,
         share=lambda tree: jax.tree.map(lambda x: _put_whole(x, whole), tree),
         init=init,

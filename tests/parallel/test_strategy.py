@@ -112,5 +112,11 @@ def test_pmap_has_no_mesh():
         parallel.make_strategy(strategy="pmap", num_devices=0, mesh="fsdp:8")
 
 
+def test_pmap_is_for_one_process(monkeypatch):
+    monkeypatch.setattr(jax, "process_count", lambda: 2)
+    with pytest.raises(UserError, match=r"strategy=pmap is for one process, and there are 2"):
+        parallel.make_strategy(strategy="pmap", num_devices=0)
+
+
 def test_batch_that_divides_is_fine():
     parallel.check_batch_size(64, 8)
