@@ -65,7 +65,9 @@ def mesh_strategy(
     def reads(function: Callable[..., PyTree], out: NamedSharding) -> Callable[..., PyTree]:
         if gather is None:
             return jax.jit(function, out_shardings=out)
-        return jax.jit(lambda state, batch: function(gather(state), batch), out_shardings=out)
+        return jax.jit(
+            lambda state, batch: function(layout.gather(state), batch), out_shardings=out
+        )
 
     gather = layout.gather if layout.mesh.shape["fsdp"] > 1 else None
     return Strategy(
