@@ -21,6 +21,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 import orbax.checkpoint as ocp
+from jax.experimental import multihost_utils
 from jaxtyping import PyTree
 
 from cnn.errors import UserError, unknown
@@ -271,7 +272,7 @@ class Checkpoints:
 
     def _try(self, step: int, abstract: PyTree | None) -> tuple[PyTree, str | None]:
         """The carry of a checkpoint, or what is wrong with it."""
-        problem = self._broken(step)
+        problem = self._verdict(step)
         if problem:
             return None, problem
         try:
@@ -312,6 +313,14 @@ class Checkpoints:
                 if path.is_file() and path.name not in (_CHANGED_LAST, _FILES)
             }
             (directory / _FILES).write_text(json.dumps(files, indent=1))
+
+    def _verdict(self, step: int) -> str | None:
+        """As `_broken`; of several processes the first reads the files, and all go by it."""
+        problem = self._broken(step) if jax.process_index() == 0 else None
+        if jax.process_count() > 1:
+            broken = multihost_utils.broadcast_one_to_all(np.asarray(problem is not None))
+            return (problem or "process 0 found it so") if broken else None
+        return problem
 
     def _broken(self, step: int) -> str | None:
         """What is wrong with a checkpoint's files; None if nothing, or if never listed."""

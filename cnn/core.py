@@ -19,6 +19,8 @@ example and 0 for padding."""
 Key = PRNGKeyArray
 Params = PyTree
 ModelState = PyTree
+Gather = Callable[[Params], Params]
+"""Parameters that lie cut over devices -> the same whole; its transpose cuts the gradients."""
 
 
 class Mean(NamedTuple):
@@ -99,7 +101,11 @@ class LossFn(Protocol):
 
 
 def descend(
-    loss_fn: LossFn, tx: optax.GradientTransformation, *, accumulate_steps: int = 1
+    loss_fn: LossFn,
+    tx: optax.GradientTransformation,
+    *,
+    accumulate_steps: int = 1,
+    gather: Gather | None = None,
 ) -> Callable[[TrainState, Batch, Key], tuple[TrainState, Metrics]]:
     """One gradient step; the only code that differentiates by parameters.
 
@@ -109,11 +115,16 @@ def descend(
         accumulate_steps: The batch is cut into this many parts, whose gradients are averaged before
             the one update: the same step in less memory. Batch norm sees each part by itself, and
             parts count alike, so with padding the step is the same only if it is spread evenly.
+        gather: What is done to the parameters before the loss; see `Gather`.
 
     Raises:
         ValueError: If `accumulate_steps` does not divide the batch.
     """
-    grad_fn = jax.grad(loss_fn, has_aux=True)
+
+    def loss_of(params: Params, *rest: Any) -> Any:
+        return loss_fn(params if gather is None else gather(params), *rest)
+
+    grad_fn = jax.grad(loss_of, has_aux=True)
 
     def whole(state: TrainState, batch: Batch, key: Key) -> tuple[Params, ModelState, Metrics]:
         grads, (model_state, metrics) = grad_fn(state.params, state.model_state, batch, key)

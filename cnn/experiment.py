@@ -19,7 +19,7 @@ from flax.errors import FlaxError
 
 from cnn import checkpoint, data, models, optim, parallel, resident
 from cnn import feed as feeds
-from cnn.core import Task
+from cnn.core import Gather, Task
 from cnn.errors import UserError, unknown
 from cnn.evaluators import classification as classification_evaluator
 from cnn.pretrained import facts, initialise
@@ -103,7 +103,7 @@ class Experiment(NamedTuple):
             self.augment(),
             seed=self.config["seed"],
             start_step=start_step,
-            host=_this_host(),
+            host=data.Host(*self.strategy.host),
         )
 
     def eval_batches(self) -> Iterator[HostBatch]:
@@ -113,7 +113,7 @@ class Experiment(NamedTuple):
             self.views(),
             # Any size is legal, since padding fills what the devices cannot share.
             batch_size=self.shared(call(self.config, "evaluation").batch_size),
-            host=_this_host(),
+            host=data.Host(*self.strategy.host),
             num_threads=self.config["loader"]["num_threads"],
         )
 
@@ -132,7 +132,7 @@ class Experiment(NamedTuple):
 
     def shared(self, batch_size: int) -> int:
         """The next batch size from `batch_size` on that the devices can share."""
-        count = self.strategy.num_devices
+        count = self.strategy.num_parts
         return -(-batch_size // count) * count
 
     def blank_batch(self, batch_size: int, image_size: int = 0) -> HostBatch:
@@ -183,11 +183,15 @@ class Experiment(NamedTuple):
         kind = KINDS[self.config["task"]["name"]]
         predict = self.strategy.predict(self.task.predict)
 
-        def outputs(batch: HostBatch) -> Mapping[str, np.ndarray]:
-            return self.strategy.fetch_examples(predict(state, self.strategy.put(batch)))
+        def predicted() -> Iterator[HostBatch]:
+            # Of all hosts, in the order of the split.
+            for batch in self.eval_batches():
+                laid_out = self.strategy.put(batch)
+                known = {name: laid_out[name] for name in ("label", "weight")}
+                yield self.strategy.fetch_examples({**known, **predict(state, laid_out)})
 
         found = kind.examine(
-            outputs, self.eval_batches(), self._sources().eval, self.facts.class_names, step
+            lambda batch: batch, predicted(), self._sources().eval, self.facts.class_names, step
         )
         return found._replace(views=call(self.config, "evaluation").views)
 
@@ -248,7 +252,7 @@ def build_without_data(config: Config, facts: DataFacts) -> Experiment:
     """The parts that need no example: enough to restore a checkpoint and to predict."""
     strategy = call(config, "parallel")
     batch_size = config["loader"]["batch_size"]
-    parallel.check_batch_size(batch_size, strategy.num_devices)
+    parallel.check_batch_size(batch_size, strategy.num_parts)
     steps_per_epoch = data.steps_per_epoch(facts.num_train, batch_size)
     loop = call(config, "train", steps_per_epoch)
     # A mistake in what only the first evaluation reads should not wait for it.
@@ -260,21 +264,17 @@ def build_without_data(config: Config, facts: DataFacts) -> Experiment:
         call(config, "optimizer", schedule, call(config, "regularization")),
     )
     parts = config["task"]["accumulate_steps"]
-    if parts < 1 or batch_size % (parts * strategy.num_devices):
+    if parts < 1 or batch_size % (parts * strategy.num_parts):
         raise UserError(
-            f"a batch of {batch_size} over {strategy.num_devices} devices cannot be cut into "
+            f"a batch of {batch_size} over {strategy.num_parts} devices cannot be cut into "
             f"{parts} equal parts (task.accumulate_steps)"
         )
-    task = call(config, "ema", call(config, "task", model, tx))
+    task = call(config, "ema", call(config, "task", model, tx, strategy.gather))
 
     def learning_rate(step: int) -> float:
         return float(config["optimizer"]["learning_rate"] * schedule(jnp.asarray(step)))
 
     return Experiment(config, facts, None, strategy, task, loop, steps_per_epoch, learning_rate)
-
-
-def _this_host() -> data.Host:
-    return data.Host(jax.process_index(), jax.process_count())
 
 
 def make_loop(
@@ -329,11 +329,16 @@ def make_evaluation(*, batch_size: int, views: str = "center") -> Evaluation:
 
 
 def _make_task(
-    model: nn.Module, tx: optax.GradientTransformation, *, name: str, **options: Any
+    model: nn.Module,
+    tx: optax.GradientTransformation,
+    gather: Gather | None,
+    *,
+    name: str,
+    **options: Any,
 ) -> Task[Any]:
     if name not in KINDS:
         raise unknown("task", name, KINDS)
-    return KINDS[name].make(model, tx, **options)
+    return KINDS[name].make(model, tx, gather, **options)
 
 
 SECTIONS: dict[str, Callable[..., Any]] = {

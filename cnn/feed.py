@@ -105,7 +105,7 @@ class ResidentFeed:
         self._steps_per_epoch = data.steps_per_epoch(len(source), batch_size)
         self._batch_size = batch_size
         self._alternate_flips = resident.alternate_flips
-        self._part = data.Host(jax.process_index(), jax.process_count()).slice_of(batch_size)
+        self._part = data.Host(*strategy.host).slice_of(batch_size)
         self._put = strategy.put
         self._step = start_step
         self._before: Any = None

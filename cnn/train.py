@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.experimental import multihost_utils
 from jaxtyping import Array, Int
 
 from cnn import allocator
@@ -22,7 +23,7 @@ from cnn.core import Batch, Key, Metrics, Task, compute, merge
 from cnn.errors import UserError
 from cnn.experiment import Experiment, Loop, call
 from cnn.feed import Feed
-from cnn.parallel import Strategy
+from cnn.parallel import Strategy, hosts
 from cnn.pretrained.initialise import Initial
 from cnn.report.console import Console
 from cnn.report.log import MetricLog
@@ -55,10 +56,24 @@ class Outcome(NamedTuple):
 
 
 class Stop:
-    """Whether the run was asked to stop: by Ctrl-C or SIGTERM, the second of which ends at once."""
+    """Whether the run was asked to stop: by Ctrl-C or SIGTERM, the second of which ends at once.
+
+    Of several processes any may be asked. JAX takes over SIGTERM there, tells the others and finds
+    the next point that none has reached yet.
+    """
 
     def __init__(self) -> None:
         self.signal: int | None = None
+        self._alone = jax.process_count() == 1
+        self._asked = 0
+
+    def now(self) -> bool:
+        """Whether to stop here; asked equally often by all processes, each time before a step."""
+        if not self._alone:
+            self._asked += 1
+            if multihost_utils.reached_preemption_sync_point(self._asked):
+                self.signal = signal.SIGTERM
+        return self.signal is not None
 
     @contextlib.contextmanager
     def listening(self) -> Iterator[Stop]:
@@ -69,9 +84,14 @@ class Stop:
                 os._exit(128 + number)
             self.signal = number
 
-        before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+        def on_interrupt(number: int, frame: types.FrameType | None) -> None:
+            on_signal(number, frame)
+            os.kill(os.getpid(), signal.SIGTERM)
+
+        numbers = (signal.SIGINT, signal.SIGTERM) if self._alone else (signal.SIGINT,)
+        before = {number: signal.getsignal(number) for number in numbers}
         for number in before:
-            signal.signal(number, on_signal)
+            signal.signal(number, on_signal if self._alone else on_interrupt)
         try:
             yield self
         finally:
@@ -172,9 +192,10 @@ def open_checkpoints(
 
 def blank_carry(experiment: Experiment) -> Carry:
     """The state before the first step, for the shapes of a checkpoint."""
-    key = jax.random.key(experiment.config["seed"])
-    blank = experiment.blank_batch(experiment.config["loader"]["batch_size"])
-    return start(experiment.task, experiment.strategy, jax.random.split(key)[0], blank)
+    strategy = experiment.strategy
+    key = jax.random.split(jax.random.key(experiment.config["seed"]))[0]
+    blank = experiment.blank_batch(experiment.config["loader"]["batch_size"] // strategy.host[1])
+    return start(experiment.task, strategy, strategy.share(key), blank)
 
 
 def due(step: int, every_steps: int, num_steps: int) -> bool:
@@ -224,14 +245,14 @@ def train(
             console.note(f"resuming after step {step} of {loop.num_steps}")
         elif initial is not None:
             carry = carry._replace(state=_started_from(initial, carry.state, strategy))
-        log = stack.enter_context(MetricLog(workdir, resume_step=step))
+        log = _open_log(stack, workdir, step)
         stop = stack.enter_context(Stop().listening())
         feed = stack.enter_context(contextlib.closing(experiment.feed(step)))
         recorder = _Recorder(experiment, console, log, feed, step)
         stack.enter_context(jax.transfer_guard("disallow"))
         state, tally = carry
         first, saved_step = True, step
-        while step < loop.num_steps and stop.signal is None:
+        while step < loop.num_steps and not stop.now():
             block, count = feed.take(steps_until_due(step, loop), tally)
             state, tally = step_fn(state, tally, block, step_key, *feed.shared)
             step += count
@@ -258,6 +279,11 @@ def train(
     return Outcome(state, step, stop.signal)
 
 
+def _open_log(stack: contextlib.ExitStack, workdir: pathlib.Path, step: int) -> MetricLog | None:
+    """The metric log, in the process that writes it."""
+    return stack.enter_context(MetricLog(workdir, resume_step=step)) if hosts.leads() else None
+
+
 def _started_from(initial: Initial, state: Any, strategy: Strategy) -> Any:
     """The laid out state with the initial values in it."""
     return strategy.unpack(initial.apply(strategy.fetch(state)))
@@ -267,7 +293,12 @@ class _Recorder:
     """Log lines, evaluations and checkpoints of a run, and the clock that leaves them out."""
 
     def __init__(
-        self, experiment: Experiment, console: Console, log: MetricLog, feed: Feed, step: int
+        self,
+        experiment: Experiment,
+        console: Console,
+        log: MetricLog | None,
+        feed: Feed,
+        step: int,
     ) -> None:
         self._experiment = experiment
         self._console = console
@@ -308,7 +339,8 @@ class _Recorder:
         with jax.transfer_guard("allow"):
             values["train/learning_rate"] = self._experiment.learning_rate(step - 1)
         values["epoch"] = step / self._experiment.steps_per_epoch
-        self._log.write(step, values, timing=timing)
+        if self._log is not None:
+            self._log.write(step, values, timing=timing)
         shown = {name: values[name] for name in ("train/loss", "train/accuracy") if name in values}
         if "data_wait" in timing:
             shown["data_wait"] = timing["data_wait"]
@@ -323,7 +355,8 @@ class _Recorder:
         self.flush()
         began = time.monotonic()
         values = evaluate(state)
-        self._log.write(step, values, timing={"eval_seconds": time.monotonic() - began})
+        if self._log is not None:
+            self._log.write(step, values, timing={"eval_seconds": time.monotonic() - began})
         text = "  ".join(f"{name} {value:.4f}" for name, value in values.items())
         self._console.note(f"step {step}  {text}")
         self._clock += time.monotonic() - began

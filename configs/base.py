@@ -111,7 +111,7 @@ def get_config() -> Any:
     config.evaluation = ConfigDict({"batch_size": 256, "views": "center"})
 
     # cnn.models.classifier; an experiment may add fields of its model
-    config.model = ConfigDict({"name": "resnet50", "dtype": "float32"})
+    config.model = ConfigDict({"name": "resnet50", "dtype": "float32", "norm_group_size": 0})
     # cnn.pretrained.initialise.load_initial; weights: a file, hf:OWNER/NAME or a workdir
     config.init = ConfigDict({"weights": "", "head": "auto", "channels": "error", "skip": ()})
     # cnn.tasks.classification.make
@@ -182,5 +182,13 @@ def get_config() -> Any:
         {"keep_last": 2, "keep_best": 1, "best_metric": "eval/accuracy", "best_mode": "max"}
     )
     # cnn.parallel.make_strategy; 0 devices means all
-    config.parallel = ConfigDict({"strategy": "mesh", "num_devices": 0})
+    config.parallel = ConfigDict(
+        {
+            "strategy": "mesh",
+            "num_devices": 0,
+            "mesh": "",
+            "rules": (),
+            "shard_min_size": 16_384,
+        }
+    )
     return config.lock()

@@ -7,6 +7,7 @@ import json
 import os
 import pathlib
 import random
+import re
 import signal
 import subprocess
 import sys
@@ -366,3 +367,41 @@ def test_signal_twice_ends_at_once():
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False, timeout=60)
     assert done.returncode == 128 + signal.SIGTERM
+
+
+class Interrupting(io.StringIO):
+    """A screen that asks the run to stop, once, when it shows that step or a later one."""
+
+    def __init__(self, step):
+        super().__init__()
+        self.step = step
+
+    def write(self, text):
+        shown = re.match(r"step +(\d+)/", text)
+        if shown and int(shown[1]) >= self.step:
+            self.step = 10**6
+            os.kill(os.getpid(), signal.SIGTERM)
+        return super().write(text)
+
+
+@pytest.mark.slow
+def test_thirty_preemptions_lose_no_step(tmp_path):
+    sections = {
+        "model": {"name": "lenet_test", "dropout_rate": 0.5},
+        "train": {"num_steps": 120, "log_every_steps": 1, "checkpoint_every_steps": 1000},
+    }
+    run(tmp_path / "whole", **sections)
+    experiment = tiny.experiment(**sections)
+    stopped = []
+    for step in [*sorted(random.Random(20261123).sample(range(1, 100), 30)), 10**6]:
+        screen = rich.console.Console(file=Interrupting(step), width=200)
+        console = Console(120, experiment.steps_per_epoch, log_every_steps=1, screen=screen)
+        with console:
+            outcome = train.train(experiment, tmp_path / "cut", console)
+        stopped.append((outcome.step, outcome.signal))
+    assert stopped.pop() == (120, None)
+    assert len({step for step, number in stopped if number == signal.SIGTERM}) == 30
+    assert lines(tmp_path / "cut") == lines(tmp_path / "whole")
+    assert_same_checkpoint(
+        saved(tmp_path / "cut", experiment), saved(tmp_path / "whole", experiment)
+    )

@@ -5,14 +5,21 @@
 Any value of the config can be set: --config.SECTION.KEY=VALUE, for instance
 --config.optimizer.learning_rate=0.05 or --config.parallel.strategy=pmap; configs/base.py lists
 them all. --config.init.weights=FILE, hf:OWNER/NAME or the workdir of a run starts from its weights;
-init.json then says what became of every array. Ctrl-C and SIGTERM save a checkpoint and stop; the
-same command goes on from there.
+init.json then says what became of every array.
+
+Ctrl-C and SIGTERM save a checkpoint and stop; the same command goes on from there. Exit codes: 143
+after SIGTERM (a preemption) and 75 where another process of the run was lost, after both of which a
+launcher should start all processes again; 130 after Ctrl-C; 2 for a mistake in what was given.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
+import os
 import pathlib
+from collections.abc import Mapping
+from typing import Any
 
 TAKES_CONFIG = True
 
@@ -21,6 +28,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Flags of the command."""
     parser.add_argument("--config", required=True, metavar="FILE.py", help="the experiment")
     parser.add_argument("--workdir", required=True, metavar="DIR", help="where the run is kept")
+    parser.add_argument(
+        "--deterministic",
+        action="store_true",
+        help="equal runs give equal bits on GPUs too, in slower steps; CPUs do so without",
+    )
+    several = parser.add_argument_group(
+        "several processes", "found on Slurm, Cloud TPU, GKE and Open MPI; elsewhere give all three"
+    )
+    several.add_argument("--coordinator_address", metavar="HOST:PORT", help="of process 0")
+    several.add_argument("--num_processes", type=int, metavar="N", help="1 looks for no others")
+    several.add_argument("--process_id", type=int, metavar="I", help="of this one, from 0")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -30,29 +48,55 @@ def run(args: argparse.Namespace) -> int:
     config = config_file.read(args.config, args.overrides)
     directory = pathlib.Path(args.workdir)
     workdir.check_writable(directory)
+    if args.deterministic:
+        workdir.make_deterministic()
+    from cnn.parallel import hosts
+
+    hosts.connect(args.coordinator_address, args.num_processes, args.process_id)
+    with hosts.together():
+        return _train(config, directory, args.started)
+
+
+def _train(config: Mapping[str, Any], directory: pathlib.Path, started: float) -> int:
+    from cnn.cli import workdir
+
     workdir.start_jax()
+    import rich.console
+
     from cnn import experiment as experiments
     from cnn import train
+    from cnn.parallel import hosts
     from cnn.report.console import Console
 
+    leads = hosts.leads()
     experiment = experiments.build(config)
     workdir.check_same_config(directory, experiment)
     experiment.check_sizes()
     loop = experiment.loop
     if workdir.is_finished(directory, loop.num_steps):
-        print(f"{directory} is finished: step {loop.num_steps:,}, nothing to do")
-        print(f"report: {directory / 'report.html'}")
+        if leads:
+            print(f"{directory} is finished: step {loop.num_steps:,}, nothing to do")
+            print(f"report: {directory / 'report.html'}")
         return 0
     initial = workdir.initial(directory, experiment)
-    workdir.record(directory, experiment, initial)
-    with Console(
-        loop.num_steps, experiment.steps_per_epoch, log_every_steps=loop.log_every_steps
-    ) as console:
+    if leads:
+        workdir.record(directory, experiment, initial)
+    with contextlib.ExitStack() as stack:
+        screen = None
+        if not leads:
+            screen = rich.console.Console(file=stack.enter_context(open(os.devnull, "w")))
+        console = Console(
+            loop.num_steps,
+            experiment.steps_per_epoch,
+            log_every_steps=loop.log_every_steps,
+            screen=screen,
+        )
+        stack.enter_context(console)
         console.note(workdir.headline(experiment))
         if initial is not None:
             for note in (initial.report.headline(), *initial.report.notes):
                 console.note(f"init: {note}")
-        outcome = train.train(experiment, directory, console, initial=initial, started=args.started)
+        outcome = train.train(experiment, directory, console, initial=initial, started=started)
         if outcome.signal is not None:
             console.note(
                 f"stopped by signal {outcome.signal} after step {outcome.step} of "

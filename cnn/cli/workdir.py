@@ -58,13 +58,24 @@ def start_jax() -> None:
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.3)
 
 
+def make_deterministic() -> None:
+    """Asks XLA for kernels on GPUs that give equal bits in equal runs; before any device is used.
+
+    Elsewhere it changes nothing: on CPUs our tests see equal bits, and XLA has no such choice for
+    TPUs.
+    """
+    flags = os.environ.get("XLA_FLAGS", "")
+    os.environ["XLA_FLAGS"] = f"{flags} --xla_gpu_deterministic_ops=true".strip()
+
+
 def check_writable(directory: pathlib.Path, *, flag: str = "--workdir") -> None:
     """Makes the directory that a flag names; a UserError where it cannot be made or written to."""
     probe = directory / f".write-{os.getpid()}"
     try:
         directory.mkdir(parents=True, exist_ok=True)
         probe.write_bytes(b"x" * 4096)
-        probe.unlink()
+        # Another host may have had the same name for it.
+        probe.unlink(missing_ok=True)
     except OSError as error:
         raise UserError(f"cannot write to {flag}={directory}: {error.strerror}") from error
 
@@ -214,6 +225,7 @@ def headline(experiment: Experiment) -> str:
         f"{config['model']['name']} on {experiment.facts.num_train:,} images of "
         f"{len(experiment.facts.class_names)} classes, {experiment.loop.num_steps:,} steps of "
         f"{config['loader']['batch_size']}, {strategy.name} over {strategy.num_devices} {device}"
+        + (f" of {jax.process_count()} processes" if jax.process_count() > 1 else "")
     )
 
 
@@ -286,10 +298,13 @@ def restore(
 
 def examine(directory: pathlib.Path, experiment: Experiment, state: Any, step: int) -> int:
     """Evaluates on the whole split, prints the numbers, writes the report; returns 0."""
+    from cnn.parallel import hosts
     from cnn.report import evaluation as evaluations
     from cnn.report.html import write_report
 
     result = experiment.examine(state, step)
+    if not hosts.leads():
+        return 0
     evaluations.save(directory, result)
     path = write_report(directory, evaluation=result)
     right = int(result.confusion.trace())

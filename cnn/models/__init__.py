@@ -217,7 +217,12 @@ class ModelInfo(NamedTuple):
 
 
 def classifier(
-    name: str, *, num_classes: int = 1000, axis_name: str | None = None, **overrides: Any
+    name: str,
+    *,
+    num_classes: int = 1000,
+    axis_name: str | None = None,
+    norm_group_size: int = 0,
+    **overrides: Any,
 ) -> Classifier:
     """The classifier of that name: NHWC float images -> float32 logits.
 
@@ -226,6 +231,9 @@ def classifier(
         num_classes: How many logits.
         axis_name: The mapped axis over which batch norm takes its statistics under `pmap`; families
             without batch norm have no use for it.
+        norm_group_size: How many neighbouring examples of a batch share the statistics of batch
+            norm in training: the batch that one device had where a paper took them by device. It
+            divides the batch (each part of it, with accumulation). 0 means all examples.
         **overrides: Fields of the backbone or of the head, by name; one that both have (`dtype`)
             goes to both.
 
@@ -238,19 +246,23 @@ def classifier(
     head = getattr(family, "Head", nn.LinearHead)
     body_fields, head_fields = _fields(family.Backbone), _fields(head) - {"num_classes"}
     row = family.VARIANTS[name]
-    values = {**row, **_values(name, overrides, body_fields | head_fields), "axis_name": axis_name}
+    values = {**row, **_values(name, overrides, body_fields | head_fields)}
+    sync = _sync(name, axis_name, norm_group_size)
     return Classifier(
-        backbone=family.Backbone(**_known(values, body_fields)),
+        backbone=family.Backbone(**_known(values, body_fields), **sync),
         head=head(num_classes=num_classes, **_known(values, head_fields)),
     )
 
 
-def backbone(name: str, *, axis_name: str | None = None, **overrides: Any) -> linen.Module:
+def backbone(
+    name: str, *, axis_name: str | None = None, norm_group_size: int = 0, **overrides: Any
+) -> linen.Module:
     """The network of that name without a head: NHWC float images -> `Features`.
 
     Args:
         name: In the registry.
         axis_name: As for `classifier`.
+        norm_group_size: As for `classifier`.
         **overrides: Fields of the backbone, by name.
 
     Raises:
@@ -258,8 +270,8 @@ def backbone(name: str, *, axis_name: str | None = None, **overrides: Any) -> li
     """
     family = _module(name)
     fields = _fields(family.Backbone)
-    values = {**family.VARIANTS[name], **_values(name, overrides, fields), "axis_name": axis_name}
-    return family.Backbone(**_known(values, fields))
+    values = {**family.VARIANTS[name], **_values(name, overrides, fields)}
+    return family.Backbone(**_known(values, fields), **_sync(name, axis_name, norm_group_size))
 
 
 def names(family: str | None = None) -> tuple[str, ...]:
@@ -343,15 +355,28 @@ def _module(name: str) -> ModuleType:
     return importlib.import_module(f"{__name__}.{family_of(name)}")
 
 
+def _sync(name: str, axis_name: str | None, norm_group_size: int) -> dict[str, nn.Sync]:
+    """The field of families that have batch norm."""
+    if norm_group_size < 0:
+        raise errors.UserError(f"norm_group_size must be at least 0, got {norm_group_size}")
+    if hasattr(_module(name).Backbone, "sync"):
+        return {"sync": nn.Sync(axis_name, norm_group_size)}
+    if norm_group_size:
+        raise errors.UserError(
+            f"norm_group_size is {norm_group_size}, but {name} has no batch norm; leave it at 0"
+        )
+    return {}
+
+
 def _known(values: Mapping[str, Any], fields: set[str]) -> dict[str, Any]:
     """What of a row and of overrides is the backbone's, or the head's."""
     return {key: value for key, value in values.items() if key in fields}
 
 
 def _fields(module: Any) -> set[str]:
-    """The fields that can be overridden; `axis_name` has an argument of its own."""
+    """The fields that can be overridden; `sync` has arguments of its own."""
     known = {field.name for field in dataclasses.fields(module)}
-    return known - {"parent", "name"}
+    return known - {"parent", "name", "sync"}
 
 
 def _values(name: str, overrides: Mapping[str, Any], known: set[str]) -> dict[str, Any]:

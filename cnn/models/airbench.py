@@ -108,14 +108,14 @@ class Group(linen.Module):
         width: Channels.
         train_frozen: Whether the norms' gains are trained.
         activation: As in `nn.activation`.
-        axis_name: Of batch norm.
+        sync: Of batch norm.
         dtype: Of the computation.
     """
 
     width: int
     train_frozen: bool
     activation: str
-    axis_name: str | None
+    sync: nn.Sync
     dtype: DTypeLike
 
     @linen.compact
@@ -132,7 +132,7 @@ class Group(linen.Module):
             norm = layer(
                 momentum=0.6,
                 epsilon=1e-12,
-                axis_name=self.axis_name,
+                sync=self.sync,
                 dtype=self.dtype,
                 name=f"norm{index}",
             )
@@ -149,7 +149,7 @@ class Backbone(linen.Module):
         train_frozen: Whether the whitening kernel and the norms' gains get gradients.
         activation: As in `nn.activation`.
         remat: Of each group, as in `nn.remat`.
-        axis_name: Of batch norm.
+        sync: Of batch norm.
         dtype: Of the computation.
     """
 
@@ -158,7 +158,7 @@ class Backbone(linen.Module):
     train_frozen: bool = False
     activation: str = "gelu"
     remat: str = "none"
-    axis_name: str | None = None
+    sync: nn.Sync = nn.WHOLE_BATCH
     dtype: DTypeLike = "float32"
 
     @linen.compact
@@ -183,7 +183,7 @@ class Backbone(linen.Module):
                 width,
                 self.train_frozen,
                 self.activation,
-                self.axis_name,
+                self.sync,
                 self.dtype,
                 name=f"group{index}",
             )

@@ -112,7 +112,7 @@ class Block(linen.Module):
         activation: Between the dense layers.
         attention: Before the layer scale, as in `nn.attention`.
         drop_path_rate: Probability that an example goes without the branch.
-        axis_name: Of the batch norm that some attention has.
+        sync: Of the batch norm that some attention has.
         dtype: Of the computation.
     """
 
@@ -121,7 +121,7 @@ class Block(linen.Module):
     activation: str
     attention: str
     drop_path_rate: float
-    axis_name: str | None
+    sync: nn.Sync
     dtype: DTypeLike
 
     @linen.compact
@@ -145,7 +145,7 @@ class Block(linen.Module):
         if self.response_norm:
             y = ResponseNorm(self.dtype, name="response_norm")(y)
         y = nn.Dense(width, kernel_init=_init, dtype=self.dtype, name="project")(y)
-        weigh = nn.attention(self.attention, axis_name=self.axis_name, dtype=self.dtype)
+        weigh = nn.attention(self.attention, sync=self.sync, dtype=self.dtype)
         y = weigh(y, train=train)
         if self.layer_scale:
             scale = self.param("layer_scale", constant(self.layer_scale), (width,), jnp.float32)
@@ -168,7 +168,7 @@ class Backbone(linen.Module):
         attention: In each block, as in `nn.attention`: `none`, `se`, `eca` or `cbam`.
         drop_path_rate: Of the last block's branch; rises linearly from 0 at the first.
         remat: Of each block, as in `nn.remat`.
-        axis_name: Of the batch norm in the attention `cbam`.
+        sync: Of the batch norm in the attention `cbam`.
         dtype: Of the computation.
     """
 
@@ -182,7 +182,7 @@ class Backbone(linen.Module):
     attention: str = "none"
     drop_path_rate: float = 0.0
     remat: str = "none"
-    axis_name: str | None = None
+    sync: nn.Sync = nn.WHOLE_BATCH
     dtype: DTypeLike = "float32"
 
     @linen.compact
@@ -207,7 +207,7 @@ class Backbone(linen.Module):
                     activation=self.activation,
                     attention=self.attention,
                     drop_path_rate=next(rates),
-                    axis_name=self.axis_name,
+                    sync=self.sync,
                     dtype=self.dtype,
                     name=f"stage{stage}_block{index}",
                 )

@@ -65,7 +65,7 @@ class Unit(linen.Module):
         kernel_sizes: Of each convolution.
         activation: As in `nn.activation`.
         dropout_rate: After each convolution.
-        axis_name: Of batch norm.
+        sync: Of batch norm.
         dtype: Of the computation.
     """
 
@@ -73,7 +73,7 @@ class Unit(linen.Module):
     kernel_sizes: tuple[int, ...]
     activation: str
     dropout_rate: float
-    axis_name: str | None
+    sync: nn.Sync
     dtype: DTypeLike
 
     @linen.compact
@@ -83,7 +83,7 @@ class Unit(linen.Module):
         """The unit's output, of the channels of all maps."""
         x = jnp.concatenate(maps, axis=-1)
         for index, (width, size) in enumerate(zip(self.widths, self.kernel_sizes, strict=True)):
-            norm = nn.BatchNorm(axis_name=self.axis_name, dtype=self.dtype, name=f"norm{index}")
+            norm = nn.BatchNorm(sync=self.sync, dtype=self.dtype, name=f"norm{index}")
             x = nn.activation(self.activation)(norm(x, train=train))
             x = nn.Conv(width, size, dtype=self.dtype, name=f"conv{index}")(x)
             x = linen.Dropout(self.dropout_rate)(x, deterministic=not train)
@@ -103,7 +103,7 @@ class Backbone(linen.Module):
         activation: After each norm, as in `nn.activation`.
         dropout_rate: After each convolution but the first.
         remat: Of each layer and transition, as in `nn.remat`.
-        axis_name: Of batch norm.
+        sync: Of batch norm.
         dtype: Of the computation.
     """
 
@@ -116,7 +116,7 @@ class Backbone(linen.Module):
     activation: str = "relu"
     dropout_rate: float = 0.0
     remat: str = "none"
-    axis_name: str | None = None
+    sync: nn.Sync = nn.WHOLE_BATCH
     dtype: DTypeLike = "float32"
 
     @linen.compact
@@ -135,7 +135,7 @@ class Backbone(linen.Module):
                 layer = self._unit(f"block{block}_layer{index}", widths, (1, 3))
                 parts = (*parts, layer(parts, train=train))
             x = maps[stride] = jnp.concatenate(parts, axis=-1)
-        norm = nn.BatchNorm(axis_name=self.axis_name, dtype=self.dtype, name="norm")
+        norm = nn.BatchNorm(sync=self.sync, dtype=self.dtype, name="norm")
         x = maps[stride] = nn.activation(self.activation)(norm(x, train=train))
         return Features(maps, jnp.mean(x, axis=(1, 2)))
 
@@ -148,7 +148,7 @@ class Backbone(linen.Module):
         x = conv(images)
         if self.stem == "cifar":
             return x, stride, {}
-        norm = nn.BatchNorm(axis_name=self.axis_name, dtype=self.dtype, name="stem_norm")
+        norm = nn.BatchNorm(sync=self.sync, dtype=self.dtype, name="stem_norm")
         x = nn.activation(self.activation)(norm(x, train=train))
         return ops.max_pool(x, 3, stride=2, padding=1), 2 * stride, {stride: x}
 
@@ -160,7 +160,7 @@ class Backbone(linen.Module):
             kernel_sizes=kernel_sizes,
             activation=self.activation,
             dropout_rate=self.dropout_rate,
-            axis_name=self.axis_name,
+            sync=self.sync,
             dtype=self.dtype,
             name=name,
         )

@@ -176,7 +176,7 @@ class Block(linen.Module):
                 style.attention,
                 squeezed=squeezed,
                 activation=act,
-                axis_name=style.axis_name,
+                sync=style.sync,
                 dtype=style.dtype,
                 name="squeeze",
             )(y, train=train)
@@ -205,7 +205,7 @@ class Backbone(linen.Module):
         norm_momentum: Of batch norm.
         norm_epsilon: Of batch norm.
         remat: Of each block, as in `nn.remat`.
-        axis_name: Of batch norm.
+        sync: Of batch norm.
         dtype: Of the computation.
     """
 
@@ -221,7 +221,7 @@ class Backbone(linen.Module):
     norm_momentum: float = 0.9
     norm_epsilon: float = 1e-5
     remat: str = "none"
-    axis_name: str | None = None
+    sync: nn.Sync = nn.WHOLE_BATCH
     dtype: DTypeLike = "float32"
 
     @linen.compact
@@ -233,7 +233,7 @@ class Backbone(linen.Module):
             self.attention,
             self.norm_momentum,
             self.norm_epsilon,
-            self.axis_name,
+            self.sync,
             self.dtype,
         )
         x = nn.conv_norm(

@@ -99,12 +99,12 @@ class Style(NamedTuple):
 
     Attributes:
         batch_norm: Whether they have a norm, or else a bias.
-        axis_name: Of batch norm.
+        sync: Of batch norm.
         dtype: Of the computation.
     """
 
     batch_norm: bool
-    axis_name: str | None
+    sync: nn.Sync
     dtype: DTypeLike
 
     @property
@@ -131,9 +131,7 @@ def _layer(
         name=f"{name}_conv",
     )(x)
     if style.batch_norm:
-        norm = nn.BatchNorm(
-            epsilon=1e-3, axis_name=style.axis_name, dtype=style.dtype, name=f"{name}_norm"
-        )
+        norm = nn.BatchNorm(epsilon=1e-3, sync=style.sync, dtype=style.dtype, name=f"{name}_norm")
         x = norm(x, train=train)
     return linen.relu(x)
 
@@ -196,7 +194,7 @@ class Backbone(linen.Module):
         transform_input: Whether images normalised by ImageNet's mean and deviation are brought to
             [-1, 1], as the weights that torchvision publishes expect.
         remat: Of each module, as in `nn.remat`.
-        axis_name: Of batch norm.
+        sync: Of batch norm.
         dtype: Of the computation.
     """
 
@@ -208,13 +206,13 @@ class Backbone(linen.Module):
     response_norm: bool = False
     transform_input: bool = False
     remat: str = "none"
-    axis_name: str | None = None
+    sync: nn.Sync = nn.WHOLE_BATCH
     dtype: DTypeLike = "float32"
 
     @linen.compact
     def __call__(self, images: Image, *, train: bool = False) -> Features:
         """The features; auxiliary maps are those of the modules that say so."""
-        style = Style(self.batch_norm, self.axis_name, self.dtype)
+        style = Style(self.batch_norm, self.sync, self.dtype)
         maps = self._stem(images, style, train=train)
         stride = max(maps)
         x, auxiliary = maps[stride], []
@@ -309,7 +307,7 @@ class Head(linen.Module):
         batch_norm: Whether their convolution has a norm, or else a bias.
         dropout_rate: Of the pooled features; the paper has 0.4.
         auxiliary_dropout_rate: Of the auxiliary classifiers' hidden layer.
-        axis_name: Of batch norm.
+        sync: Of batch norm.
         dtype: Of the computation; logits are float32 or wider.
     """
 
@@ -320,13 +318,13 @@ class Head(linen.Module):
     batch_norm: bool = True
     dropout_rate: float = 0.2
     auxiliary_dropout_rate: float = 0.7
-    axis_name: str | None = None
+    sync: nn.Sync = nn.WHOLE_BATCH
     dtype: DTypeLike = "float32"
 
     @linen.compact
     def __call__(self, features: Features, *, train: bool = False) -> Float[Array, "batch classes"]:
         """The logits."""
-        style = Style(self.batch_norm, self.axis_name, self.dtype)
+        style = Style(self.batch_norm, self.sync, self.dtype)
         if self.auxiliary and (train or self.is_initializing()):
             for index, x in enumerate(features.auxiliary):
                 classifier = Auxiliary(

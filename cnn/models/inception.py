@@ -129,11 +129,11 @@ class Style(NamedTuple):
     """What all convolutions of a network have in common.
 
     Attributes:
-        axis_name: Of batch norm.
+        sync: Of batch norm.
         dtype: Of the computation.
     """
 
-    axis_name: str | None
+    sync: nn.Sync
     dtype: DTypeLike
 
 
@@ -143,9 +143,7 @@ def _layer(
     """A convolution and a norm of the module that calls, and ReLU."""
     init = normal(deviation)
     x = nn.Conv(**conv, kernel_init=init, dtype=style.dtype, name=f"{name}_conv")(x)
-    norm = nn.BatchNorm(
-        epsilon=1e-3, axis_name=style.axis_name, dtype=style.dtype, name=f"{name}_norm"
-    )
+    norm = nn.BatchNorm(epsilon=1e-3, sync=style.sync, dtype=style.dtype, name=f"{name}_norm")
     return linen.relu(norm(x, train=train))
 
 
@@ -204,7 +202,7 @@ class Backbone(linen.Module):
         transform_input: Whether images normalised by ImageNet's mean and deviation are brought to
             [-1, 1], as the weights that torchvision publishes expect.
         remat: Of each module, as in `nn.remat`.
-        axis_name: Of batch norm.
+        sync: Of batch norm.
         dtype: Of the computation.
     """
 
@@ -213,13 +211,13 @@ class Backbone(linen.Module):
     stem: str = "imagenet"
     transform_input: bool = False
     remat: str = "none"
-    axis_name: str | None = None
+    sync: nn.Sync = nn.WHOLE_BATCH
     dtype: DTypeLike = "float32"
 
     @linen.compact
     def __call__(self, images: Image, *, train: bool = False) -> Features:
         """The features; auxiliary maps are those of the modules that say so."""
-        style = Style(self.axis_name, self.dtype)
+        style = Style(self.sync, self.dtype)
         x, stride, maps = self._stem(images, style, train=train)
         auxiliary = []
         for stage, modules in enumerate(self.stages):
@@ -308,7 +306,7 @@ class Head(linen.Module):
         auxiliary: Whether there is an auxiliary classifier.
         auxiliary_widths: Channels of its two convolutions.
         dropout_rate: Of the pooled features.
-        axis_name: Of batch norm.
+        sync: Of batch norm.
         dtype: Of the computation; logits are float32 or wider.
     """
 
@@ -316,13 +314,13 @@ class Head(linen.Module):
     auxiliary: bool = True
     auxiliary_widths: tuple[int, int] = (128, 768)
     dropout_rate: float = 0.5
-    axis_name: str | None = None
+    sync: nn.Sync = nn.WHOLE_BATCH
     dtype: DTypeLike = "float32"
 
     @linen.compact
     def __call__(self, features: Features, *, train: bool = False) -> Float[Array, "batch classes"]:
         """The logits."""
-        style = Style(self.axis_name, self.dtype)
+        style = Style(self.sync, self.dtype)
         if self.auxiliary and (train or self.is_initializing()):
             for index, x in enumerate(features.auxiliary):
                 classifier = Auxiliary(

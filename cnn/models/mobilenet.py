@@ -161,7 +161,7 @@ class Block(linen.Module):
                 style.attention,
                 squeezed=nn.make_divisible(width / 4),
                 gate="hard_sigmoid",
-                axis_name=style.axis_name,
+                sync=style.sync,
                 dtype=style.dtype,
                 name="squeeze",
             )(y, train=train)
@@ -187,7 +187,7 @@ class Backbone(linen.Module):
         norm_momentum: Of batch norm.
         norm_epsilon: Of batch norm.
         remat: Of each block, as in `nn.remat`.
-        axis_name: Of batch norm.
+        sync: Of batch norm.
         dtype: Of the computation.
     """
 
@@ -201,7 +201,7 @@ class Backbone(linen.Module):
     norm_momentum: float = 0.9
     norm_epsilon: float = 1e-5
     remat: str = "none"
-    axis_name: str | None = None
+    sync: nn.Sync = nn.WHOLE_BATCH
     dtype: DTypeLike = "float32"
 
     @linen.compact
@@ -213,7 +213,7 @@ class Backbone(linen.Module):
             self.attention,
             self.norm_momentum,
             self.norm_epsilon,
-            self.axis_name,
+            self.sync,
             self.dtype,
         )
         x = nn.conv_norm(

@@ -150,7 +150,7 @@ class Block(linen.Module):
         activation: As in `nn.activation`.
         zero_init_last: Whether the branch starts as zero.
         drop_path_rate: Probability that an example goes without the branch.
-        axis_name: Of batch norm.
+        sync: Of batch norm.
         dtype: Of the computation.
     """
 
@@ -160,7 +160,7 @@ class Block(linen.Module):
     activation: str
     zero_init_last: bool
     drop_path_rate: float
-    axis_name: str | None
+    sync: nn.Sync
     dtype: DTypeLike
 
     @linen.compact
@@ -173,13 +173,13 @@ class Block(linen.Module):
             y = nn.Conv(**layer._asdict(), dtype=self.dtype, name=f"conv{index}")(y)
             y = nn.BatchNorm(
                 scale_init=zeros if last and self.zero_init_last else ones,
-                axis_name=self.axis_name,
+                sync=self.sync,
                 dtype=self.dtype,
                 name=f"norm{index}",
             )(y, train=train)
             if not last:
                 y = act(y)
-        weigh = nn.attention(self.attention, axis_name=self.axis_name, dtype=self.dtype)
+        weigh = nn.attention(self.attention, sync=self.sync, dtype=self.dtype)
         y = weigh(y, train=train)
         stride = max(layer.stride for layer in self.layers)
         shortcut = x
@@ -196,7 +196,7 @@ class Block(linen.Module):
         if self.shortcut == "D":
             x, stride = self._pool(x, stride), 1
         x = nn.Conv(features, 1, stride=stride, dtype=self.dtype, name="shortcut_conv")(x)
-        norm = nn.BatchNorm(axis_name=self.axis_name, dtype=self.dtype, name="shortcut_norm")
+        norm = nn.BatchNorm(sync=self.sync, dtype=self.dtype, name="shortcut_norm")
         return norm(x, train=train)
 
     def _pool(self, x: Image, stride: int) -> Float[Array, "batch new_height new_width channels"]:
@@ -230,7 +230,7 @@ class Backbone(linen.Module):
         zero_init_last: Whether each branch starts as zero.
         drop_path_rate: Of the last block's branch; rises linearly from 0 at the first.
         remat: Of each block, as in `nn.remat`.
-        axis_name: Of batch norm.
+        sync: Of batch norm.
         dtype: Of the computation.
     """
 
@@ -247,7 +247,7 @@ class Backbone(linen.Module):
     zero_init_last: bool = False
     drop_path_rate: float = 0.0
     remat: str = "none"
-    axis_name: str | None = None
+    sync: nn.Sync = nn.WHOLE_BATCH
     dtype: DTypeLike = "float32"
 
     @linen.compact
@@ -273,7 +273,7 @@ class Backbone(linen.Module):
                     activation=self.activation,
                     zero_init_last=self.zero_init_last,
                     drop_path_rate=next(rates),
-                    axis_name=self.axis_name,
+                    sync=self.sync,
                     dtype=self.dtype,
                     name=f"stage{stage}_block{index}",
                 )
@@ -297,9 +297,7 @@ class Backbone(linen.Module):
             conv = nn.Conv(
                 features, size, stride=stride, dtype=self.dtype, name=f"stem_conv{number}"
             )
-            norm = nn.BatchNorm(
-                axis_name=self.axis_name, dtype=self.dtype, name=f"stem_norm{number}"
-            )
+            norm = nn.BatchNorm(sync=self.sync, dtype=self.dtype, name=f"stem_norm{number}")
             x = nn.activation(self.activation)(norm(conv(x), train=train))
             total *= stride
         maps = {total: x}

@@ -100,7 +100,7 @@ class Block(linen.Module):
         activation: As in `nn.activation`.
         dropout_rate: Before the second convolution.
         drop_path_rate: Probability that an example goes without the branch.
-        axis_name: Of batch norm.
+        sync: Of batch norm.
         dtype: Of the computation.
     """
 
@@ -111,7 +111,7 @@ class Block(linen.Module):
     activation: str
     dropout_rate: float
     drop_path_rate: float
-    axis_name: str | None
+    sync: nn.Sync
     dtype: DTypeLike
 
     @linen.compact
@@ -119,14 +119,14 @@ class Block(linen.Module):
         """The block's output."""
         y = shortcut = x
         for index, layer in enumerate(self.layers):
-            norm = nn.BatchNorm(axis_name=self.axis_name, dtype=self.dtype, name=f"norm{index}")
+            norm = nn.BatchNorm(sync=self.sync, dtype=self.dtype, name=f"norm{index}")
             y = nn.activation(self.activation)(norm(y, train=train))
             if index == 0:
                 shortcut = self._shortcut(x, y)
             if index == 1:
                 y = linen.Dropout(self.dropout_rate)(y, deterministic=not train)
             y = nn.Conv(**layer._asdict(), dtype=self.dtype, name=f"conv{index}")(y)
-        weigh = nn.attention(self.attention, axis_name=self.axis_name, dtype=self.dtype)
+        weigh = nn.attention(self.attention, sync=self.sync, dtype=self.dtype)
         y = weigh(y, train=train)
         return shortcut + nn.DropPath(self.drop_path_rate)(y, train=train)
 
@@ -160,7 +160,7 @@ class Backbone(linen.Module):
         dropout_rate: In each block, before its second convolution.
         drop_path_rate: Of the last block's branch; rises linearly from 0 at the first.
         remat: Of each block, as in `nn.remat`.
-        axis_name: Of batch norm.
+        sync: Of batch norm.
         dtype: Of the computation.
     """
 
@@ -175,7 +175,7 @@ class Backbone(linen.Module):
     dropout_rate: float = 0.0
     drop_path_rate: float = 0.0
     remat: str = "none"
-    axis_name: str | None = None
+    sync: nn.Sync = nn.WHOLE_BATCH
     dtype: DTypeLike = "float32"
 
     @linen.compact
@@ -194,14 +194,14 @@ class Backbone(linen.Module):
                     activation=self.activation,
                     dropout_rate=self.dropout_rate,
                     drop_path_rate=next(rates),
-                    axis_name=self.axis_name,
+                    sync=self.sync,
                     dtype=self.dtype,
                     name=f"stage{stage}_block{index}",
                 )
                 x = nn.remat(self.remat, block)(x, train=train)
                 stride *= down
             maps[stride] = x
-        norm = nn.BatchNorm(axis_name=self.axis_name, dtype=self.dtype, name="norm")
+        norm = nn.BatchNorm(sync=self.sync, dtype=self.dtype, name="norm")
         x = maps[stride] = nn.activation(self.activation)(norm(x, train=train))
         return Features(maps, jnp.mean(x, axis=(1, 2)))
 

@@ -68,7 +68,7 @@ class Backbone(linen.Module):
         pool: At the end of each stage, as in `nn.Pool`: `max` as in the paper, `avg` or
             `stochastic`.
         remat: Of each stage, as in `nn.remat`.
-        axis_name: Of batch norm.
+        sync: Of batch norm.
         dtype: Of the computation.
     """
 
@@ -78,7 +78,7 @@ class Backbone(linen.Module):
     activation: str = "relu"
     pool: str = "max"
     remat: str = "none"
-    axis_name: str | None = None
+    sync: nn.Sync = nn.WHOLE_BATCH
     dtype: DTypeLike = "float32"
 
     @linen.compact
@@ -101,7 +101,7 @@ class Backbone(linen.Module):
             x = nn.Conv(width, 3, use_bias=True, dtype=self.dtype, name=conv)(x)
             if self.batch_norm:
                 x = nn.BatchNorm(
-                    axis_name=self.axis_name,
+                    sync=self.sync,
                     dtype=self.dtype,
                     name="stem_norm" if stem else f"stage{stage}_norm{index}",
                 )(x, train=train)

@@ -5,7 +5,7 @@ Dense layers of heads and dropout are linen's own.
 
 from cnn.nn.activation import activation
 from cnn.nn.attention import attention
-from cnn.nn.batch_norm import BatchNorm
+from cnn.nn.batch_norm import WHOLE_BATCH, BatchNorm, Sync
 from cnn.nn.cbam import ConvolutionalBlockAttention
 from cnn.nn.conv import Conv
 from cnn.nn.conv_norm import Style, conv_norm
@@ -22,6 +22,7 @@ from cnn.nn.remat import remat
 from cnn.nn.squeeze_excitation import SqueezeExcitation
 
 __all__ = [
+    "WHOLE_BATCH",
     "BatchNorm",
     "Call",
     "Conv",
@@ -36,6 +37,7 @@ __all__ = [
     "Source",
     "SqueezeExcitation",
     "Style",
+    "Sync",
     "activation",
     "attention",
     "choose",

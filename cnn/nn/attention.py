@@ -5,6 +5,7 @@ from collections.abc import Callable
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
+from cnn.nn.batch_norm import WHOLE_BATCH, Sync
 from cnn.nn.cbam import ConvolutionalBlockAttention
 from cnn.nn.eca import EfficientChannelAttention
 from cnn.nn.family import choose
@@ -19,7 +20,7 @@ def attention(
     squeezed: int | None = None,
     activation: str = "relu",
     gate: str = "sigmoid",
-    axis_name: str | None = None,
+    sync: Sync = WHOLE_BATCH,
     dtype: DTypeLike = "float32",
     name: str = "attention",
 ) -> Attention:
@@ -32,7 +33,7 @@ def attention(
         squeezed: Units between the two layers of `se`; None is its own rule.
         activation: Of `se`, as in `nn.activation`.
         gate: Of `se`, as in `nn.activation`.
-        axis_name: Of the batch norm in `cbam`.
+        sync: Of the batch norm in `cbam`.
         dtype: Of the computation.
         name: Of the submodule; `none` has no parameters.
 
@@ -47,7 +48,7 @@ def attention(
         return EfficientChannelAttention(dtype=dtype, name=name)
 
     def convolutional_block() -> Attention:
-        return ConvolutionalBlockAttention(axis_name=axis_name, dtype=dtype, name=name)
+        return ConvolutionalBlockAttention(sync=sync, dtype=dtype, name=name)
 
     # Made by a function each, since a linen module registers with its parent when it is made.
     make = {

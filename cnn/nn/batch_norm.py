@@ -1,6 +1,7 @@
 """Batch normalisation, Ioffe & Szegedy 2015, with torch's bookkeeping."""
 
 import functools
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -12,9 +13,34 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
 from cnn import ops
+from cnn.errors import UserError
 
 Image = Float[Array, "batch height width channels"]
 Vector = Float[Array, " channels"]
+
+
+class Sync(NamedTuple):
+    """Which examples share statistics.
+
+    Attributes:
+        axis_name: The mapped axis (of `pmap`) over whose devices statistics are taken; None where
+            the layer sees the whole batch, as under `jit`, on a mesh of any size.
+        group_size: So many neighbouring examples of the whole batch share them, whatever the
+            devices: what papers did whose devices had batches of that size. 0 means all.
+    """
+
+    axis_name: str | None = None
+    group_size: int = 0
+
+
+WHOLE_BATCH = Sync()
+
+
+class _Over(NamedTuple):
+    """The devices that an average is over."""
+
+    axis_name: str | None
+    index_groups: tuple[tuple[int, ...], ...] | None = None
 
 
 class BatchNorm(linen.Module):
@@ -22,26 +48,30 @@ class BatchNorm(linen.Module):
 
     As in torch, the batch is normalised by the biased variance and the running variance is
     unbiased; linen's own layer keeps the biased one, which is off by n / (n - 1) and shows in small
-    maps. Statistics are float32 whatever the dtype.
+    maps. With groups, the running statistics are the means over groups of their mean and of their
+    unbiased variance. Statistics are float32 whatever the dtype.
 
     Attributes:
         momentum: Of the running statistics: what is kept at each step (0.9 is torch's 0.1).
         epsilon: Added to the variance.
-        axis_name: The mapped axis (of `pmap`) over whose devices the statistics are taken; None
-            takes them over the batch that is seen, which under `jit` is the global one.
+        sync: Which examples share statistics.
         scale_init: Initialiser of the scale; zeros make a residual branch start as nothing.
         dtype: Of the output.
     """
 
     momentum: float = 0.9
     epsilon: float = 1e-5
-    axis_name: str | None = None
+    sync: Sync = WHOLE_BATCH
     scale_init: Initializer = ones
     dtype: DTypeLike = "float32"
 
     @linen.compact
     def __call__(self, x: Image, *, train: bool) -> Image:
-        """Normalises; with `train` by the batch, whose statistics then move the running ones."""
+        """Normalises; with `train` by the batch, whose statistics then move the running ones.
+
+        Raises:
+            UserError: If groups and what a device has of the batch do not fit.
+        """
         shape = x.shape[-1:]
         scale = self.param("scale", self.scale_init, shape, jnp.float32)
         bias = self.param("bias", zeros, shape, jnp.float32)
@@ -52,15 +82,35 @@ class BatchNorm(linen.Module):
             gain = scale * lax.rsqrt(running_var.value + self.epsilon)
             y = (x - _spread(running_mean.value)) * _spread(gain) + _spread(bias)
             return y.astype(self.dtype)
-        # While parameters are made there is no mapped axis yet.
-        axis_name = None if self.is_initializing() else self.axis_name
-        y, mean, var = _normalise(self.epsilon, axis_name, x, scale, bias)
-        if not self.is_initializing():
-            devices = 1 if axis_name is None else lax.axis_size(axis_name)
-            count = devices * x.size // x.shape[-1]
-            running_mean.value = self._move(running_mean.value, mean)
-            running_var.value = self._move(running_var.value, var * (count / max(count - 1, 1)))
+        if self.is_initializing():
+            # While parameters are made there is neither a mapped axis nor a whole batch.
+            y, _, _ = _normalise(self.epsilon, _Over(None), x, scale, bias)
+            return y.astype(self.dtype)
+        y, mean, unbiased = self._by_batch(x, scale, bias)
+        running_mean.value = self._move(running_mean.value, mean)
+        running_var.value = self._move(running_var.value, unbiased)
         return y.astype(self.dtype)
+
+    def _by_batch(self, x: Image, scale: Vector, bias: Vector) -> tuple[Image, Vector, Vector]:
+        """The image normalised by the statistics of its group, and their means over all groups."""
+        axis_name, group_size = self.sync
+        devices = 1 if axis_name is None else lax.axis_size(axis_name)
+        examples = group_size or devices * len(x)
+        count = examples * x.shape[1] * x.shape[2]
+        correction = count / max(count - 1, 1)
+        if not group_size:
+            y, mean, var = _normalise(self.epsilon, _Over(axis_name), x, scale, bias)
+            return y, mean, var * correction
+        if len(x) % group_size == 0:
+            groups = x.reshape(-1, group_size, *x.shape[1:])
+            normalise = functools.partial(_normalise, self.epsilon, _Over(None))
+            y, mean, var = jax.vmap(normalise, (0, None, None))(groups, scale, bias)
+            y, mean, var = y.reshape(x.shape), mean.mean(0), var.mean(0)
+        else:
+            over = _Over(axis_name, _index_groups(group_size, len(x), devices))
+            y, mean, var = _normalise(self.epsilon, over, x, scale, bias)
+        everywhere = _Over(axis_name)
+        return y, _over(everywhere, mean), _over(everywhere, var) * correction
 
     def _move(self, running: Vector, batch: Vector) -> Vector:
         return self.momentum * running + (1 - self.momentum) * batch
@@ -68,17 +118,17 @@ class BatchNorm(linen.Module):
 
 @functools.partial(jax.custom_jvp, nondiff_argnums=(0, 1))
 def _normalise(
-    epsilon: float, axis_name: str | None, x: Image, scale: Vector, bias: Vector
+    epsilon: float, over: _Over, x: Image, scale: Vector, bias: Vector
 ) -> tuple[Image, Vector, Vector]:
     """The image normalised by its own statistics; mean and biased variance over all devices."""
-    y, mean, var, _, _ = _normalised(epsilon, axis_name, x, scale, bias)
+    y, mean, var, _, _ = _normalised(epsilon, over, x, scale, bias)
     return y, mean, var
 
 
 @_normalise.defjvp
 def _normalise_jvp(
     epsilon: float,
-    axis_name: str | None,
+    over: _Over,
     primals: tuple[Image, Vector, Vector],
     tangents: tuple[Image, Vector, Vector],
 ) -> tuple[tuple[Image, Vector, Vector], tuple[Image, Vector, Vector]]:
@@ -88,10 +138,10 @@ def _normalise_jvp(
     """
     x, scale, bias = primals
     dx, dscale, dbias = tangents
-    y, mean, var, centred, inverse = _normalised(epsilon, axis_name, x, scale, bias)
+    y, mean, var, centred, inverse = _normalised(epsilon, over, x, scale, bias)
     gain = scale * inverse
-    dmean = _average(dx, axis_name)
-    covariance = _average(centred * dx, axis_name)
+    dmean = _average(dx, over)
+    covariance = _average(centred * dx, over)
     dy = (
         dx * _spread(gain)
         + _spread(dbias - gain * dmean)
@@ -101,21 +151,38 @@ def _normalise_jvp(
 
 
 def _normalised(
-    epsilon: float, axis_name: str | None, x: Image, scale: Vector, bias: Vector
+    epsilon: float, over: _Over, x: Image, scale: Vector, bias: Vector
 ) -> tuple[Image, Vector, Vector, Image, Vector]:
     """Normalised image, mean, variance, centred image and inverse standard deviation."""
-    mean = _average(x, axis_name)
+    mean = _average(x, over)
     # It serves the variance, the result and the derivative.
     centred = ops.hold(x - _spread(mean))
     # E[(x - mean)^2], not E[x^2] - mean^2: the difference of large numbers loses digits.
-    var = _average(jnp.square(centred), axis_name)
+    var = _average(jnp.square(centred), over)
     inverse = lax.rsqrt(var + epsilon)
     return centred * _spread(scale * inverse) + _spread(bias), mean, var, centred, inverse
 
 
-def _average(x: Image, axis_name: str | None) -> Vector:
-    mean = jnp.mean(x, axis=(0, 1, 2))
-    return mean if axis_name is None else lax.pmean(mean, axis_name)
+def _average(x: Image, over: _Over) -> Vector:
+    return _over(over, jnp.mean(x, axis=(0, 1, 2)))
+
+
+def _over(over: _Over, mean: Vector) -> Vector:
+    if over.axis_name is None:
+        return mean
+    return lax.pmean(mean, over.axis_name, axis_index_groups=over.index_groups)
+
+
+def _index_groups(group_size: int, examples: int, devices: int) -> tuple[tuple[int, ...], ...]:
+    """The devices that have a group together, of so many examples a device."""
+    together = group_size // examples
+    if group_size % examples or devices % together:
+        raise UserError(
+            f"norm_group_size is {group_size}, and batch norm sees {devices * examples} examples "
+            f"in {devices} parts; groups of as many must fill the batch, and hold whole parts or "
+            "be parts of one"
+        )
+    return tuple(tuple(range(first, first + together)) for first in range(0, devices, together))
 
 
 def _spread(values: Vector | Float[np.ndarray, " channels"]) -> Float[Array, "1 1 1 channels"]:

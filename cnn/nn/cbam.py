@@ -5,7 +5,7 @@ from flax import linen
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
-from cnn.nn.batch_norm import BatchNorm
+from cnn.nn.batch_norm import WHOLE_BATCH, BatchNorm, Sync
 from cnn.nn.conv import Conv, he_fan_out
 
 Image = Float[Array, "batch height width channels"]
@@ -21,12 +21,12 @@ class ConvolutionalBlockAttention(linen.Module):
 
     Attributes:
         reduction: Channels by units between the dense layers.
-        axis_name: Of batch norm.
+        sync: Of batch norm.
         dtype: Of the computation.
     """
 
     reduction: int = 16
-    axis_name: str | None = None
+    sync: Sync = WHOLE_BATCH
     dtype: DTypeLike = "float32"
 
     @linen.compact
@@ -47,5 +47,5 @@ class ConvolutionalBlockAttention(linen.Module):
 
         y = jnp.stack([jnp.mean(x, axis=-1), jnp.max(x, axis=-1)], axis=-1)
         y = Conv(1, 7, dtype=self.dtype, name="spatial_conv")(y)
-        norm = BatchNorm(axis_name=self.axis_name, dtype=self.dtype, name="spatial_norm")
+        norm = BatchNorm(sync=self.sync, dtype=self.dtype, name="spatial_norm")
         return x * linen.sigmoid(norm(y, train=train))

@@ -6,7 +6,7 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
 from cnn.nn.activation import activation as activation_of
-from cnn.nn.batch_norm import BatchNorm
+from cnn.nn.batch_norm import BatchNorm, Sync
 from cnn.nn.conv import Conv
 
 
@@ -18,7 +18,7 @@ class Style(NamedTuple):
         attention: Of the blocks that have it, as in `nn.attention`.
         momentum: Of batch norm.
         epsilon: Of batch norm.
-        axis_name: Of batch norm.
+        sync: Of batch norm.
         dtype: Of the computation.
     """
 
@@ -26,7 +26,7 @@ class Style(NamedTuple):
     attention: str
     momentum: float
     epsilon: float
-    axis_name: str | None
+    sync: Sync
     dtype: DTypeLike
 
 
@@ -53,7 +53,7 @@ def conv_norm(
     x = BatchNorm(
         momentum=style.momentum,
         epsilon=style.epsilon,
-        axis_name=style.axis_name,
+        sync=style.sync,
         dtype=style.dtype,
         name=f"{name}_norm",
     )(x, train=train)

@@ -11,7 +11,18 @@ import optax
 from flax import linen as nn
 from jaxtyping import Array, Float, Int
 
-from cnn.core import Batch, Key, Mean, Metrics, ModelState, Params, Task, TrainState, descend
+from cnn.core import (
+    Batch,
+    Gather,
+    Key,
+    Mean,
+    Metrics,
+    ModelState,
+    Params,
+    Task,
+    TrainState,
+    descend,
+)
 from cnn.errors import UserError
 from cnn.tasks.mixing import make_mix, mix_targets
 from cnn.tasks.views import over_views
@@ -20,6 +31,7 @@ from cnn.tasks.views import over_views
 def make(
     model: nn.Module,
     tx: optax.GradientTransformation,
+    gather: Gather | None = None,
     *,
     label_smoothing: float,
     top_k: int,
@@ -41,6 +53,7 @@ def make(
     Args:
         model: Images to logits, with the keyword `train`.
         tx: The optimizer.
+        gather: As in `descend`.
         label_smoothing: Share of the target spread evenly over all classes (Szegedy et al. 2016,
             section 7), in [0, 1). The evaluation's loss is without it.
         top_k: The metric `top{k}_accuracy` is added; 0 means none.
@@ -111,7 +124,7 @@ def make(
         logits = forward(state, batch)
         return {"logits": logits, "probabilities": jax.nn.softmax(logits)}
 
-    step = descend(loss_fn, tx, accumulate_steps=accumulate_steps)
+    step = descend(loss_fn, tx, accumulate_steps=accumulate_steps, gather=gather)
     return Task(init, step, evaluate, predict)
 
 

@@ -43,7 +43,7 @@ def test_section_lists_every_knob_of_its_function(section):
         function = experiments.KINDS[values.name].make
         assert set(values) - {"name"} == keywords(function)
     elif section == "model":
-        assert {"name", "dtype"} == set(values)
+        assert {"name", "dtype", "norm_group_size"} == set(values)
     else:
         expected = keywords(experiments.SECTIONS[section]) - DERIVED.get(section, set())
         assert set(values) == expected

@@ -3,7 +3,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from cnn import models
+from cnn import models, nn
 from cnn.errors import UserError
 from cnn.models.convnext import Block, Head, ResponseNorm
 from cnn.nn import Features
@@ -18,7 +18,7 @@ def test_a_branch_starts_as_nearly_nothing():
         activation="gelu",
         attention="none",
         drop_path_rate=0.0,
-        axis_name=None,
+        sync=nn.WHOLE_BATCH,
         dtype="float32",
     )
     y, variables = jax.jit(lambda: block.init_with_output(jax.random.key(0), x, train=False))()
@@ -114,7 +114,7 @@ def test_attention_is_before_the_layer_scale():
         activation="gelu",
         attention="se",
         drop_path_rate=0.0,
-        axis_name=None,
+        sync=nn.WHOLE_BATCH,
         dtype="float32",
     )
 

@@ -3,7 +3,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from cnn import models, ops
+from cnn import models, nn, ops
 from cnn.errors import UserError
 from cnn.models.googlenet import Auxiliary, Block, Style, Widths
 from tests.models.rows import build, evaluate, images, train
@@ -111,7 +111,7 @@ def test_the_main_logits_are_the_same_with_and_without(name):
     ("size", "windows"), [((14, 14), True), ((20, 14), True), ((13, 9), False)]
 )
 def test_windows_of_the_paper_where_they_fit(size, windows):
-    style = Style(batch_norm=False, axis_name=None, dtype="float32")
+    style = Style(batch_norm=False, sync=nn.WHOLE_BATCH, dtype="float32")
     x = jnp.asarray(np.random.default_rng(0).standard_normal((2, *size, 3), np.float32))
     ours = Auxiliary(5, (4, 6), "windows", 0.0, style)
     adaptive = Auxiliary(5, (4, 6), "adaptive", 0.0, style)
@@ -128,7 +128,7 @@ def test_windows_of_the_paper_where_they_fit(size, windows):
 
 @pytest.mark.parametrize("batch_norm", [True, False])
 def test_initialisation(batch_norm):
-    style = Style(batch_norm, axis_name=None, dtype="float32")
+    style = Style(batch_norm, sync=nn.WHOLE_BATCH, dtype="float32")
     x = jnp.ones((1, 4, 4, 8))
 
     def init(key):

@@ -3,13 +3,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from cnn import models, ops
+from cnn import models, nn, ops
 from cnn.errors import UserError
 from cnn.models.inception import Auxiliary, Block, Head, Module, Style
 from cnn.nn import Features
 from tests.models.rows import build, evaluate, images
 
-STYLE = Style(axis_name=None, dtype="float32")
+STYLE = Style(sync=nn.WHOLE_BATCH, dtype="float32")
 
 
 def abstract(size, name="inception_v3", **fields):

@@ -66,8 +66,18 @@ def test_no_classes():
 
 
 def test_axis_name_goes_to_batch_norm_only():
-    assert models.backbone("resnet_test", axis_name="devices").axis_name == "devices"
-    assert not hasattr(models.backbone("vit_test", axis_name="devices"), "axis_name")
+    assert models.backbone("resnet_test", axis_name="devices").sync.axis_name == "devices"
+    assert not hasattr(models.backbone("vit_test", axis_name="devices"), "sync")
+
+
+def test_groups_go_to_batch_norm_and_are_refused_where_there_is_none():
+    assert models.backbone("vgg_test", norm_group_size=4).sync.group_size == 4
+    for name, size, message in (
+        ("vit_test", 4, "norm_group_size is 4, but vit_test has no batch norm"),
+        ("resnet_test", -1, "norm_group_size must be at least 0, got -1"),
+    ):
+        with pytest.raises(UserError, match=message):
+            models.classifier(name, norm_group_size=size)
 
 
 def test_families():

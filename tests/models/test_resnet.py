@@ -3,7 +3,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from cnn import models
+from cnn import models, nn
 from cnn.errors import UserError
 from cnn.models.resnet import Block, Layer, dilated
 from tests.models.rows import build, evaluate, images
@@ -42,7 +42,7 @@ def block(shortcut, **fields):
         "activation": "relu",
         "zero_init_last": True,
         "drop_path_rate": 0.0,
-        "axis_name": None,
+        "sync": nn.WHOLE_BATCH,
         "dtype": "float32",
     }
     return Block(**{**defaults, **fields})

@@ -3,7 +3,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from cnn import models
+from cnn import models, nn
 from cnn.errors import UserError
 from cnn.models.resnet_v2 import Block, Layer
 from tests.models.rows import build, images
@@ -19,7 +19,7 @@ def block(*layers: Layer, **fields):
         "activation": "relu",
         "dropout_rate": 0.0,
         "drop_path_rate": 0.0,
-        "axis_name": None,
+        "sync": nn.WHOLE_BATCH,
         "dtype": "float32",
     }
     return Block(layers, **{**defaults, **fields})

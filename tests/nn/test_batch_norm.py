@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from cnn import nn
+from cnn.errors import UserError
 
 X = np.random.default_rng(0).normal(3, 2, (8, 2, 3, 4)).astype(np.float32)
 
@@ -52,7 +53,7 @@ def test_evaluation_uses_and_keeps_the_running_statistics():
 
 @pytest.mark.parametrize("train", [True, False])
 def test_making_parameters_moves_nothing(train):
-    variables = nn.BatchNorm(axis_name="devices").init(
+    variables = nn.BatchNorm(sync=nn.Sync("devices")).init(
         jax.random.key(0), jnp.asarray(X), train=train
     )
     assert np.array_equal(variables["batch_stats"]["mean"], np.zeros(4))
@@ -62,7 +63,7 @@ def test_making_parameters_moves_nothing(train):
 def test_over_an_axis_the_batch_is_the_global_one():
     whole, state = run(X, True)
     parts = jnp.asarray(X).reshape(4, 2, *X.shape[1:])
-    norm = nn.BatchNorm(axis_name="devices")
+    norm = nn.BatchNorm(sync=nn.Sync("devices"))
     variables = norm.init(jax.random.key(0), parts[0], train=False)
 
     def step(part):
@@ -75,6 +76,53 @@ def test_over_an_axis_the_batch_is_the_global_one():
             np.testing.assert_allclose(
                 states["batch_stats"][name][device], state["batch_stats"][name], rtol=1e-6
             )
+
+
+def test_groups_are_batches_of_their_own():
+    y, state = run(X, True, sync=nn.Sync(None, 2))
+    parts = [run(X[first : first + 2], True) for first in range(0, 8, 2)]
+    np.testing.assert_allclose(y, np.concatenate([part for part, _ in parts]), rtol=1e-5, atol=1e-5)
+    for name in ("mean", "var"):
+        stats = [moved["batch_stats"][name] for _, moved in parts]
+        np.testing.assert_allclose(state["batch_stats"][name], np.mean(stats, axis=0), rtol=1e-6)
+    whole, _ = run(X, True, sync=nn.Sync(None, 8))
+    np.testing.assert_allclose(whole, run(X, True)[0], rtol=1e-5, atol=1e-5)
+    assert not np.allclose(y, whole, atol=1e-2)
+
+
+@pytest.mark.parametrize("group_size", [1, 2, 4, 8])
+def test_groups_are_the_same_whatever_the_devices(group_size):
+    """Two examples a device: groups are parts of one's batch, or several have one together."""
+    norm = nn.BatchNorm(sync=nn.Sync(None, group_size))
+    variables = norm.init(jax.random.key(0), jnp.asarray(X), train=True)
+
+    def gradient(norm, x):
+        def loss(scale):
+            params = {"scale": scale, "bias": variables["params"]["bias"]}
+            own = {**variables, "params": params}
+            y, state = norm.apply(own, x, train=True, mutable=["batch_stats"])
+            return jnp.sum(jnp.sin(y)), state["batch_stats"]
+
+        return jax.grad(loss, has_aux=True)(variables["params"]["scale"])
+
+    expected, stats = jax.jit(lambda x: gradient(norm, x))(jnp.asarray(X))
+    mapped = nn.BatchNorm(sync=nn.Sync("devices", group_size))
+    run_parts = jax.pmap(lambda x: gradient(mapped, x), axis_name="devices")
+    parts, moved = run_parts(X.reshape(4, 2, *X.shape[1:]))
+    np.testing.assert_allclose(parts.sum(0), expected, rtol=1e-5, atol=1e-5)
+    for name in ("mean", "var"):
+        for device in range(4):
+            np.testing.assert_allclose(moved[name][device], stats[name], rtol=1e-5)
+
+
+@pytest.mark.parametrize("group_size", [3, 16])
+def test_groups_that_do_not_fill_the_batch_are_one_line(group_size):
+    with pytest.raises(UserError, match=f"norm_group_size is {group_size}, and batch norm sees 8"):
+        run(X, True, sync=nn.Sync(None, group_size), variables=run_variables())
+
+
+def run_variables():
+    return nn.BatchNorm().init(jax.random.key(0), jnp.asarray(X), train=True)
 
 
 def test_bfloat16_keeps_statistics_in_float32():

@@ -1,4 +1,4 @@
-"""Strategies: names, devices, batch sizes, and what goes in comes out."""
+"""Both strategies: names, devices, batch sizes, and what goes in comes out."""
 
 import jax
 import jax.numpy as jnp
@@ -43,6 +43,15 @@ def test_pack_and_unpack_are_inverse(name):
     described = strategy.abstract(laid_out)
     assert described["a"].shape == (2, 3)
     assert described["b"][0].dtype == jnp.int32
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_shapes_of_a_batch_are_those_that_put_makes(name):
+    strategy = parallel.make_strategy(jax.devices()[:4], strategy=name, num_devices=0)
+    assert strategy.num_devices == 4
+    batch = {"image": np.zeros((16, 4), np.float32)}
+    laid_out, shapes = strategy.put(batch)["image"], strategy.abstract_batch(batch)["image"]
+    assert (laid_out.shape, laid_out.sharding) == (shapes.shape, shapes.sharding)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -96,6 +105,17 @@ def test_wrong_section_is_one_clear_line(strategy, num_devices, message):
 def test_batch_that_does_not_divide_names_the_nearest(batch_size, nearest):
     with pytest.raises(UserError, match=nearest):
         parallel.check_batch_size(batch_size, 8)
+
+
+def test_pmap_has_no_mesh():
+    with pytest.raises(UserError, match=r"parallel.mesh and parallel.rules are for"):
+        parallel.make_strategy(strategy="pmap", num_devices=0, mesh="fsdp:8")
+
+
+def test_pmap_is_for_one_process(monkeypatch):
+    monkeypatch.setattr(jax, "process_count", lambda: 2)
+    with pytest.raises(UserError, match=r"strategy=pmap is for one process, and there are 2"):
+        parallel.make_strategy(strategy="pmap", num_devices=0)
 
 
 def test_batch_that_divides_is_fine():
