@@ -6,7 +6,7 @@ from flax import linen
 from cnn import nn
 
 X = jax.random.normal(jax.random.key(0), (2, 6, 6, 3))
-STYLE = nn.Style("silu", "se", 0.75, 0.5, None, "float32")
+STYLE = nn.Style("silu", "se", 0.75, 0.5, nn.Sync(), "float32")
 
 
 class Layer(linen.Module):

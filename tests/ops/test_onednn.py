@@ -3,7 +3,6 @@
 import functools
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax.sharding import NamedSharding, PartitionSpec
@@ -78,8 +77,11 @@ def test_a_program_for_many_devices_is_cut_and_does_without(keeps_nothing):
     np.testing.assert_allclose(mapped(x, kernel), expected, rtol=1e-5, atol=1e-5)
 
 
-def test_products_of_the_kernel_gradient(keeps_nothing):
-    a, b = draw(0, 50, 3), draw(1, 50, 7)
-    np.testing.assert_allclose(
-        jax.jit(onednn.transposed_product)(a, b), jnp.matmul(a.T, b), rtol=1e-5, atol=1e-5
-    )
+@pytest.mark.parametrize("transposed", ["", "a", "b"])
+def test_products(keeps_nothing, transposed):
+    a, b, bias = draw(0, 50, 3), draw(1, 3, 7), draw(2, 7)
+    which = {f"transpose_{transposed}": True} if transposed else {}
+    given = (a.T if transposed == "a" else a, b.T if transposed == "b" else b)
+    product = jax.jit(functools.partial(onednn.product, **which))
+    np.testing.assert_allclose(product(*given), a @ b, rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(product(*given, bias), a @ b + bias[None], rtol=1e-5, atol=1e-5)
