@@ -58,7 +58,8 @@ def total(x: Image, *, spec: Slide) -> Image:
 
 def spread_total(g: Image, *, spec: Slide) -> Image:
     """The transpose of `total`."""
-    return spread((g,), spec, lambda _row, _column, seen: seen)
+    # Else XLA computes what made g anew for each pixel of a window.
+    return spread((lax.optimization_barrier(g),), spec, lambda _row, _column, seen: seen)
 
 
 def _winner(x: Image, slide: Slide) -> Int[Array, "batch _ _ _"]:

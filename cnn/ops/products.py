@@ -78,6 +78,8 @@ def _patches(x: Image, slide: Slide) -> Float[Array, "batch _ _ _"]:
         down, across = slide.stride
         return x[:, : (height - 1) * down + 1 : down, : (width - 1) * across + 1 : across]
     down, across, below, right = _cells(slide)
+    # Alone, moving pixels is a copy; with what made them, a slow loop.
+    x = lax.optimization_barrier(x)
     cells = lax.pad(x, np.array(0, x.dtype), ((0, 0, 0), (0, below, 0), (0, right, 0), (0, 0, 0)))
     cells = cells.reshape(x.shape[0], height, down, width, across, x.shape[-1])
     cells = cells[:, :, :rows, :, :columns].transpose(0, 1, 3, 2, 4, 5)
@@ -99,7 +101,7 @@ def _put_back(patches: Image, slide: Slide) -> Image:
     gaps = (none, none, (0, down - rows, 0), none, (0, across - columns, 0), none)
     x = lax.pad(cells, zero, gaps)
     x = x.reshape(patches.shape[0], height * down, width * across, -1)
-    return lax.pad(x, zero, (none, (0, -below, 0), (0, -right, 0), none))
+    return lax.optimization_barrier(lax.pad(x, zero, (none, (0, -below, 0), (0, -right, 0), none)))
 
 
 def _cells(slide: Slide) -> tuple[int, int, int, int]:
