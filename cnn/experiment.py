@@ -7,7 +7,7 @@ besides comes from the run itself and is positional.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Generator, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -244,9 +244,15 @@ def _check_target(info: data.SourceInfo, task: str) -> None:
         )
 
 
-def build_without_data(config: Config, facts: DataFacts) -> Experiment:
-    """The parts that need no example: enough to restore a checkpoint and to predict."""
-    strategy = call(config, "parallel")
+def build_without_data(
+    config: Config, facts: DataFacts, devices: Sequence[Any] | None = None
+) -> Experiment:
+    """The parts that need no example: enough to restore a checkpoint and to predict.
+
+    `devices` are those of the strategy, for instance of a topology to compile for; None means those
+    that are here.
+    """
+    strategy = call(config, "parallel", devices)
     batch_size = config["loader"]["batch_size"]
     parallel.check_batch_size(batch_size, strategy.num_devices)
     steps_per_epoch = data.steps_per_epoch(facts.num_train, batch_size)

@@ -56,6 +56,8 @@ class Strategy(NamedTuple):
         pack: Laid out value -> one copy as device arrays, to be saved.
         unpack: One copy -> laid out.
         abstract: Laid out value -> shapes, types and shardings of its packed form, to be restored.
+        abstract_batch: A batch, or its shapes and types -> those with shardings, as `put` would lay
+            it out.
     """
 
     name: str
@@ -73,10 +75,16 @@ class Strategy(NamedTuple):
     pack: Callable[[PyTree], PyTree]
     unpack: Callable[[PyTree], PyTree]
     abstract: Callable[[PyTree], PyTree]
+    abstract_batch: Callable[[PyTree], PyTree]
 
 
-def make_strategy(*, strategy: str, num_devices: int) -> Strategy:
+def make_strategy(
+    devices: Sequence[Any] | None = None, *, strategy: str, num_devices: int
+) -> Strategy:
     """The strategy of a name over the first `num_devices` devices; 0 means all.
+
+    `devices` are those to take from, None those that JAX has; they may be of a topology that is
+    only compiled for.
 
     Raises:
         UserError: For an unknown name or more devices than there are.
@@ -84,7 +92,7 @@ def make_strategy(*, strategy: str, num_devices: int) -> Strategy:
     factories = {"mesh": mesh_strategy, "pmap": pmap_strategy}
     if strategy not in factories:
         raise unknown("value of parallel.strategy", strategy, factories)
-    devices = jax.devices()
+    devices = jax.devices() if devices is None else devices
     if not 0 <= num_devices <= len(devices):
         raise UserError(
             f"parallel.num_devices is {num_devices}, but there are {len(devices)} "
@@ -120,9 +128,9 @@ def mesh_strategy(devices: Sequence[Any]) -> Strategy:
             lambda x: jax.make_array_from_process_local_data(by_example, np.asarray(x)), dict(batch)
         )
 
-    def abstract(tree: PyTree) -> PyTree:
+    def abstract(tree: PyTree, sharding: NamedSharding = replicated) -> PyTree:
         return jax.tree.map(
-            lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=replicated), tree
+            lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding), tree
         )
 
     return Strategy(
@@ -147,6 +155,7 @@ def mesh_strategy(devices: Sequence[Any]) -> Strategy:
         pack=lambda tree: tree,
         unpack=lambda tree: jax.device_put(tree, replicated),
         abstract=abstract,
+        abstract_batch=lambda batch: abstract(batch, by_example),
     )
 
 
@@ -202,5 +211,11 @@ def pmap_strategy(devices: Sequence[Any]) -> Strategy:
                 x.shape[1:], x.dtype, sharding=jax.sharding.SingleDeviceSharding(devices[0])
             ),
             tree,
+        ),
+        abstract_batch=lambda batch: jax.tree.map(
+            lambda x: jax.ShapeDtypeStruct(
+                (count, x.shape[0] // count, *x.shape[1:]), x.dtype, sharding=by_replica
+            ),
+            batch,
         ),
     )

@@ -47,6 +47,8 @@ class BatchNorm(linen.Module):
         bias = self.param("bias", zeros, shape, jnp.float32)
         running_mean = self.variable("batch_stats", "mean", jnp.zeros, shape, jnp.float32)
         running_var = self.variable("batch_stats", "var", jnp.ones, shape, jnp.float32)
+        # The sum of squares is exact enough for what was rounded before, see `_variance`.
+        one_pass = jnp.finfo(x.dtype).bits < 32
         x = x.astype(jnp.promote_types(self.dtype, jnp.float32))
         if not train:
             gain = scale * lax.rsqrt(running_var.value + self.epsilon)
@@ -54,7 +56,7 @@ class BatchNorm(linen.Module):
             return y.astype(self.dtype)
         # While parameters are made there is no mapped axis yet.
         axis_name = None if self.is_initializing() else self.axis_name
-        y, mean, var = _normalise(self.epsilon, axis_name, x, scale, bias)
+        y, mean, var = _normalise(self.epsilon, axis_name, one_pass, x, scale, bias)
         if not self.is_initializing():
             devices = 1 if axis_name is None else lax.axis_size(axis_name)
             count = devices * x.size // x.shape[-1]
@@ -66,12 +68,12 @@ class BatchNorm(linen.Module):
         return self.momentum * running + (1 - self.momentum) * batch
 
 
-@functools.partial(jax.custom_jvp, nondiff_argnums=(0, 1))
+@functools.partial(jax.custom_jvp, nondiff_argnums=(0, 1, 2))
 def _normalise(
-    epsilon: float, axis_name: str | None, x: Image, scale: Vector, bias: Vector
+    epsilon: float, axis_name: str | None, one_pass: bool, x: Image, scale: Vector, bias: Vector
 ) -> tuple[Image, Vector, Vector]:
     """The image normalised by its own statistics; mean and biased variance over all devices."""
-    y, mean, var, _, _ = _normalised(epsilon, axis_name, x, scale, bias)
+    y, mean, var, _, _ = _normalised(epsilon, axis_name, one_pass, x, scale, bias)
     return y, mean, var
 
 
@@ -79,6 +81,7 @@ def _normalise(
 def _normalise_jvp(
     epsilon: float,
     axis_name: str | None,
+    one_pass: bool,
     primals: tuple[Image, Vector, Vector],
     tangents: tuple[Image, Vector, Vector],
 ) -> tuple[tuple[Image, Vector, Vector], tuple[Image, Vector, Vector]]:
@@ -88,7 +91,7 @@ def _normalise_jvp(
     """
     x, scale, bias = primals
     dx, dscale, dbias = tangents
-    y, mean, var, centred, inverse = _normalised(epsilon, axis_name, x, scale, bias)
+    y, mean, var, centred, inverse = _normalised(epsilon, axis_name, one_pass, x, scale, bias)
     gain = scale * inverse
     dmean = _average(dx, axis_name)
     covariance = _average(centred * dx, axis_name)
@@ -101,16 +104,30 @@ def _normalise_jvp(
 
 
 def _normalised(
-    epsilon: float, axis_name: str | None, x: Image, scale: Vector, bias: Vector
+    epsilon: float, axis_name: str | None, one_pass: bool, x: Image, scale: Vector, bias: Vector
 ) -> tuple[Image, Vector, Vector, Image, Vector]:
     """Normalised image, mean, variance, centred image and inverse standard deviation."""
     mean = _average(x, axis_name)
     # It serves the variance, the result and the derivative.
     centred = ops.hold(x - _spread(mean))
-    # E[(x - mean)^2], not E[x^2] - mean^2: the difference of large numbers loses digits.
-    var = _average(jnp.square(centred), axis_name)
+    var = _variance(axis_name, one_pass, x, mean, centred)
     inverse = lax.rsqrt(var + epsilon)
     return centred * _spread(scale * inverse) + _spread(bias), mean, var, centred, inverse
+
+
+def _variance(
+    axis_name: str | None, one_pass: bool, x: Image, mean: Vector, centred: Image
+) -> Vector:
+    """The biased variance, in a pass of its own over the image or in that of the mean.
+
+    E[x^2] - mean^2 loses digits as the difference of large numbers: some 2^-24 of mean^2. Where x
+    was rounded to bfloat16 its own rounding is a variance of 2^-20 mean^2 at least, so nothing is
+    lost that was there; and the sums come with the convolution that writes x, which an accelerator
+    then reads once less.
+    """
+    if one_pass:
+        return jnp.maximum(_average(jnp.square(x), axis_name) - jnp.square(mean), 0)
+    return _average(jnp.square(centred), axis_name)
 
 
 def _average(x: Image, axis_name: str | None) -> Vector:
