@@ -81,7 +81,8 @@ class Experiment(NamedTuple):
     def feed(self, start_step: int) -> feeds.Feed:
         """What the loop feeds to the devices, from the step after `start_step` on."""
         if self.resident is None:
-            return feeds.HostFeed(self.train_batches(start_step), self.strategy)
+            batches = self.train_batches(start_step)
+            return feeds.HostFeed(batches, self.strategy, self.for_step)
         loader = self.config["loader"]
         return feeds.ResidentFeed(
             self.resident,
@@ -105,6 +106,19 @@ class Experiment(NamedTuple):
             start_step=start_step,
             host=_this_host(),
         )
+
+    def for_step(self, batch: HostBatch) -> HostBatch:
+        """A training batch as the step takes it.
+
+        Without weights, since none of its examples is padding, and with images of the computation's
+        type: it rounds them first of all, so half the bytes go to the devices and lie there.
+        """
+        dtype = jnp.dtype(self.config["model"]["dtype"])
+        images = batch["image"]
+        if dtype.itemsize < images.dtype.itemsize:
+            images = images.astype(dtype)
+        rest = {name: x for name, x in batch.items() if name not in ("image", "weight")}
+        return {"image": images, **rest}
 
     def eval_batches(self) -> Iterator[HostBatch]:
         """This host's evaluation batches: every example once, padding of weight 0."""

@@ -79,7 +79,7 @@ def collectives(text: str, num_devices: int) -> dict[str, Traffic]:
 
 def sent_bytes(traffic: dict[str, Traffic]) -> float:
     """What a device sends in a step, over all kinds."""
-    return sum(one.sent_bytes for one in traffic.values())
+    return sum((one.sent_bytes for one in traffic.values()), 0.0)
 
 
 def _by_computation(text: str) -> dict[str, list[str]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import types
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
@@ -140,16 +141,16 @@ def make_plan(
 
     def need(batch_size: int) -> float:
         _, costs = _measure(_with_batch(config, batch_size), request, note)
-        if isinstance(costs, OutOfMemory):
-            return max(costs.needed, plan.hbm_bytes + 1)
-        return costs.memory.total
+        if not isinstance(costs, OutOfMemory):
+            return float(costs.memory.total)
+        return max(costs.needed, plan.hbm_bytes + 1.0) if costs.needed else math.inf
 
     found = search.largest(
         need,
-        plan.hbm_bytes,
+        float(plan.hbm_bytes),
         step=topology.num_chips * plan.accumulate_steps,
         start=plan.batch_size,
-        start_needed=plan.total_bytes or 0,
+        start_needed=float(plan.total_bytes or 0),
     )
     return plan._replace(largest_batch_size=found)
 

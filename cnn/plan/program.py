@@ -68,7 +68,7 @@ def _batch(experiment: experiments.Experiment, share: int) -> dict[str, jax.Shap
     batch_size = experiment.config["loader"]["batch_size"] // share
     return {
         name: jax.ShapeDtypeStruct((batch_size, *array.shape[1:]), array.dtype)
-        for name, array in experiment.blank_batch(1, size).items()
+        for name, array in experiment.for_step(experiment.blank_batch(1, size)).items()
     }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 
@@ -25,16 +26,25 @@ def largest(
         next multiple of `step` where that is more.
     """
     low, high = 0, start // step
-    low_needed, high_needed = 0.0, start_needed or float("inf")
+    known = [(0, 0.0)]
+    if 0 < start_needed < math.inf:
+        known.append((high, start_needed))
     while high - low > max(1, high // 16):
-        middle = (low + high) // 2
-        if high_needed != float("inf"):
-            slope = (high_needed - low_needed) / (high - low)
-            middle = low + int((capacity - low_needed) / slope)
-        middle = min(max(middle, low + 1), high - 1)
-        need = needed(middle * step)
+        trial = min(max(_guess(known, capacity, (low + high) // 2), low + 1), high - 1)
+        need = needed(trial * step)
+        if need < math.inf:
+            # What an empty batch takes is only a guess, which two that were tried replace.
+            known = [point for point in known if point[0] or len(known) == 1] + [(trial, need)]
         if need <= capacity:
-            low, low_needed = middle, need
+            low = trial
         else:
-            high, high_needed = middle, need
+            high = trial
     return low * step
+
+
+def _guess(known: list[tuple[int, float]], capacity: float, otherwise: int) -> int:
+    """Where the line through the two points that are nearest to the capacity meets it."""
+    if len(known) < 2:
+        return otherwise
+    (x0, y0), (x1, y1) = sorted(known, key=lambda point: abs(point[1] - capacity))[:2]
+    return otherwise if y0 == y1 else math.floor(x0 + (capacity - y0) * (x1 - x0) / (y1 - y0))

@@ -42,9 +42,9 @@ def _cells(plan: Plan) -> list[str]:
         _in(plan.total_bytes, 1e9, ".2f"),
         _in(plan.step_seconds, 1e-3, ".1f"),
         plan.bound_by or "-",
-        _in(plan.images_per_second, 1, ",.0f"),
-        _in(plan.hours, 1, ".2f"),
-        _in(plan.cost_usd, 1, ",.0f"),
+        _in(plan.images_per_second, 1.0, ",.0f"),
+        _in(plan.hours, 1.0, ".2f"),
+        _in(plan.cost_usd, 1.0, ",.0f"),
     ]
 
 
@@ -70,8 +70,11 @@ def _lines(plan: Plan, deadline_hours: float | None) -> list[tuple[str, str]]:
             for kind, one in plan.collectives.items()
         ),
         ("step", f"{_in(plan.step_seconds, 1e-3, '.2f')} ms at best, bound by {plan.bound_by}"),
-        ("speed", f"{_in(plan.images_per_second, 1, ',.0f')} images/s at best"),
-        ("training", f"{_in(plan.hours, 1, '.2f')} hours at best{_in_time(plan, deadline_hours)}"),
+        ("speed", f"{_in(plan.images_per_second, 1.0, ',.0f')} images/s at best"),
+        (
+            "training",
+            f"{_in(plan.hours, 1.0, '.2f')} hours at best{_in_time(plan, deadline_hours)}",
+        ),
         ("cost", _cost(plan)),
     ]
     if plan.is_estimate:
@@ -114,11 +117,11 @@ def _cost(plan: Plan) -> str:
     )
 
 
-def _limit(amount: float | None, unit: float, name: str, seconds: float | None) -> str:
+def _limit(amount: float | int | None, unit: float, name: str, seconds: float | None) -> str:
     return f"{_in(amount, unit, ',.3f')} {name} a chip, {_in(seconds, 1e-3, '.2f')} ms"
 
 
-def _in(value: float | None, unit: float, form: str) -> str:
+def _in(value: float | int | None, unit: float, form: str) -> str:
     return "-" if value is None else format(value / unit, form)
 
 
