@@ -183,10 +183,12 @@ def _worked_out(
 ) -> Plan:
     topology, chip = request.topology, request.topology.chip
     price = chip.usd_per_hour if request.usd_per_hour is None else request.usd_per_hour
+    # Fields of a model need not be listed; this one is none by default in every family.
+    fields = config["model"]
     plan = Plan(
         model=config["model"]["name"],
         dtype=config["model"]["dtype"],
-        remat=config["model"].get("remat", "none"),
+        remat=fields.get("remat", "none"),
         topology=str(topology),
         num_chips=topology.num_chips,
         parallel=dict(config["parallel"]),

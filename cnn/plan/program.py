@@ -77,5 +77,5 @@ def _facts(config: Mapping[str, Any], num_train: int, num_classes: int) -> exper
         known = data.published_size(config["data"])
         num_train, num_classes = num_train or known.num_train, num_classes or known.num_classes
     # By classes it may be some more or fewer.
-    count = max(1, round(num_train * config.get("sampling", {}).get("fraction", 1.0)))
+    count = max(1, round(num_train * config["sampling"]["fraction"]))
     return experiments.DataFacts(tuple(map(str, range(num_classes))), count, 1)
