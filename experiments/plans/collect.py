@@ -59,7 +59,7 @@ def main(paths: Sequence[str]) -> None:
             "commit": about["commit"],
             "jax": versions["jax"],
             "libtpu": versions.get("libtpu", ""),
-            "command": " ".join(about["command"]),
+            "command": " ".join(word for word in about["command"] if "--json" not in word),
         }
         plans += [{**plan, **source} for plan in found["plans"] if plan.get("flops")]
     plans.sort(key=lambda plan: (plan["topology"], plan["model"]))
