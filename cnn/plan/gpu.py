@@ -32,7 +32,8 @@ def estimate(step: Step, num_chips: int, chips_per_host: int) -> Costs:
     state, _, batch, _ = step.args
     with formulation.stock():
         # Here nothing was traced before, so the operations are those of a GPU, not a CPU's.
-        traced = step.run.trace(*step.args)
+        traced = jax.jit(step.function).trace(*step.args)
+    cost: Any = traced.lower().cost_analysis()
     # Counts take the body of a loop once, and the parts of a batch are a loop.
     turns = step.experiment.config["task"]["accumulate_steps"]
     gradients = _bytes_of(state.params)
@@ -40,7 +41,7 @@ def estimate(step: Step, num_chips: int, chips_per_host: int) -> Costs:
     return Costs(
         Memory(_bytes_of((state, batch)), most_alive(traced.jaxpr.jaxpr), 0),
         2.0 * macs.count(core.jaxpr_as_fun(traced.jaxpr), *traced.jaxpr.in_avals),
-        turns * traced.lower().cost_analysis()["bytes accessed"],
+        turns * cost["bytes accessed"],
         {"all-reduce": Traffic(1, gradients, sent)} if num_chips > 1 else {},
         num_hosts=-(-num_chips // chips_per_host),
         is_estimate=True,

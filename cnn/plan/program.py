@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -14,10 +14,14 @@ from cnn.errors import UserError
 
 
 class Step(NamedTuple):
-    """A training step and the shapes, types and shardings of what it is called with."""
+    """A training step and the shapes, types and shardings of what it is called with.
+
+    `run` is jitted as the strategy does it, `function` is not.
+    """
 
     experiment: experiments.Experiment
     run: Any
+    function: Callable[..., Any]
     args: tuple[Any, ...]
 
     @property
@@ -59,7 +63,9 @@ def make_step(
     key = jax.eval_shape(lambda: jax.random.key(0))
     state, tally = strategy.abstract(jax.eval_shape(train.make_init(experiment.task), key, batch))
     args = (state, tally, strategy.abstract_batch(batch), strategy.abstract(key))
-    return Step(experiment, train.make_step(experiment.task, strategy), args)
+    bare = strategy._replace(step=lambda function: function)
+    run, function = (train.make_step(experiment.task, one) for one in (strategy, bare))
+    return Step(experiment, run, function, args)
 
 
 def _batch(experiment: experiments.Experiment, share: int) -> dict[str, jax.ShapeDtypeStruct]:
