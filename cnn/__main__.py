@@ -19,6 +19,7 @@ COMMANDS = {
     "predict": "classify image files with a run's model or with weights",
     "weights": "convert or check weights of torchvision, timm or a run",
     "benchmark": "measure networks and operations, beside stock Flax and PyTorch",
+    "plan": "memory, time and cost of a training on chips that are not here",
     "models": "list the models: name, parameters, MACs, paper",
     "data": "look at a data set: counts, sizes, faults, duplicates, a sheet of images",
     "prepare": "download and prepare a tfds data set",

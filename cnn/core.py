@@ -14,7 +14,7 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray, PyTree, Shaped
 
 Batch = Mapping[str, Shaped[Array, "batch ..."]]
 """Arrays by name, the example axis first: `image`, `label`, ... and `weight`, which is 1 for an
-example and 0 for padding."""
+example and 0 for padding; a batch without `weight` has no padding."""
 
 Key = PRNGKeyArray
 Params = PyTree

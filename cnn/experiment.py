@@ -7,7 +7,7 @@ besides comes from the run itself and is positional.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Generator, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -81,7 +81,8 @@ class Experiment(NamedTuple):
     def feed(self, start_step: int) -> feeds.Feed:
         """What the loop feeds to the devices, from the step after `start_step` on."""
         if self.resident is None:
-            return feeds.HostFeed(self.train_batches(start_step), self.strategy)
+            batches = self.train_batches(start_step)
+            return feeds.HostFeed(batches, self.strategy, self.for_step)
         loader = self.config["loader"]
         return feeds.ResidentFeed(
             self.resident,
@@ -105,6 +106,19 @@ class Experiment(NamedTuple):
             start_step=start_step,
             host=data.Host(*self.strategy.host),
         )
+
+    def for_step(self, batch: HostBatch) -> HostBatch:
+        """A training batch as the step takes it.
+
+        Without weights, since none of its examples is padding, and with images of the computation's
+        type: it rounds them first of all, so half the bytes go to the devices and lie there.
+        """
+        dtype = jnp.dtype(self.config["model"]["dtype"])
+        images = batch["image"]
+        if dtype.itemsize < images.dtype.itemsize:
+            images = images.astype(dtype)
+        rest = {name: x for name, x in batch.items() if name not in ("image", "weight")}
+        return {"image": images, **rest}
 
     def eval_batches(self) -> Iterator[HostBatch]:
         """This host's evaluation batches: every example once, padding of weight 0."""
@@ -248,9 +262,15 @@ def _check_target(info: data.SourceInfo, task: str) -> None:
         )
 
 
-def build_without_data(config: Config, facts: DataFacts) -> Experiment:
-    """The parts that need no example: enough to restore a checkpoint and to predict."""
-    strategy = call(config, "parallel")
+def build_without_data(
+    config: Config, facts: DataFacts, devices: Sequence[Any] | None = None
+) -> Experiment:
+    """The parts that need no example: enough to restore a checkpoint and to predict.
+
+    `devices` are those of the strategy, for instance of a topology to compile for; None means those
+    that are here.
+    """
+    strategy = call(config, "parallel", devices)
     batch_size = config["loader"]["batch_size"]
     parallel.check_batch_size(batch_size, strategy.num_parts)
     steps_per_epoch = data.steps_per_epoch(facts.num_train, batch_size)

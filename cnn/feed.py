@@ -5,7 +5,7 @@ from __future__ import annotations
 import concurrent.futures
 import functools
 import time
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from typing import Any, Protocol, runtime_checkable
 
 import jax
@@ -47,8 +47,14 @@ class HostFeed:
 
     shared = ()
 
-    def __init__(self, batches: Generator[HostBatch, None, None], strategy: Strategy) -> None:
+    def __init__(
+        self,
+        batches: Generator[HostBatch, None, None],
+        strategy: Strategy,
+        prepare: Callable[[HostBatch], HostBatch] = lambda batch: batch,
+    ) -> None:
         self._batches = batches
+        self._prepare = prepare
         self._put = strategy.put
         self._before: Any = None
         self._thread = concurrent.futures.ThreadPoolExecutor(1)
@@ -56,7 +62,7 @@ class HostFeed:
         self.waited = 0.0
 
     def _load(self) -> Any:
-        return self._put(next(self._batches))
+        return self._put(self._prepare(next(self._batches)))
 
     def take(self, limit: int, last: Any) -> tuple[Any, int]:
         """The next batch; one step."""

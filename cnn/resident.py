@@ -68,7 +68,6 @@ class Resident(NamedTuple):
         return {
             "image": self.augment(image, keys, places.get("flip")),
             "label": label,
-            "weight": jnp.ones(len(label), jnp.float32),
         }
 
 

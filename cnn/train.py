@@ -99,8 +99,8 @@ class Stop:
                 signal.signal(number, handler)
 
 
-def start(task: Task[Any], strategy: Strategy, key: Key, batch: Mapping[str, Any]) -> Carry:
-    """The state before the first step, and an empty tally, laid out."""
+def make_init(task: Task[Any]) -> Callable[[Key, Batch], Carry]:
+    """(key, batch) -> the state before the first step, and an empty tally."""
 
     def init(key: Key, batch: Batch) -> Carry:
         state = task.init(key, batch)
@@ -108,7 +108,12 @@ def start(task: Task[Any], strategy: Strategy, key: Key, batch: Mapping[str, Any
         zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), metrics)
         return Carry(state, Tally(zeros, jnp.asarray(_NEVER, jnp.int32)))
 
-    return strategy.init(init, key, strategy.put(batch))
+    return init
+
+
+def start(task: Task[Any], strategy: Strategy, key: Key, batch: Mapping[str, Any]) -> Carry:
+    """The state before the first step, and an empty tally, laid out."""
+    return strategy.init(make_init(task), key, strategy.put(batch))
 
 
 def make_step(

@@ -1,5 +1,7 @@
 """From a config to the parts of a run."""
 
+import contextlib
+
 import numpy as np
 import pytest
 
@@ -60,6 +62,17 @@ def test_blank_batch_has_the_shapes_of_a_real_one():
     assert real.keys() == blank.keys()
     for name in real:
         assert (real[name].shape, real[name].dtype) == (blank[name].shape, blank[name].dtype)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_a_step_takes_images_of_the_computation_and_no_weights(dtype):
+    experiment = tiny.experiment(model={"name": "resnet_test", "dtype": dtype})
+    with contextlib.closing(experiment.train_batches(0)) as batches:
+        real = next(batches)
+    taken = experiment.for_step(real)
+    assert set(taken) == {"image", "label"}
+    assert taken["image"].dtype == dtype
+    np.testing.assert_array_equal(taken["image"], real["image"].astype(taken["image"].dtype))
 
 
 def test_evaluation_batches_fill_up_to_what_devices_share():

@@ -9,6 +9,7 @@ from cnn.data.pipeline import Host, drawn_order, eval_batches, steps_per_epoch, 
 from cnn.data.policy import make_policy
 from cnn.data.prepare import prepare
 from cnn.data.sampling import Concatenation, Subset, make_sampling
+from cnn.data.sizes import published_size
 from cnn.data.sources import OPTIONS, open_sources
 from cnn.data.transforms import Preprocess, make_preprocess
 from cnn.data.views import make_views
@@ -38,6 +39,7 @@ __all__ = [
     "make_views",
     "open_sources",
     "prepare",
+    "published_size",
     "read_image",
     "steps_per_epoch",
     "train_batches",

@@ -20,7 +20,6 @@ in torchvision.
 import functools
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 from flax import linen
 from jax.nn.initializers import constant, lecun_normal, normal, zeros
@@ -109,7 +108,7 @@ class Attention(linen.Module):
         query, key, value = heads("query"), heads("key"), heads("value")
         wide = jnp.promote_types(self.dtype, jnp.float32)
         scores = jnp.einsum("bqhd,bkhd->bhqk", query * size**-0.5, key, preferred_element_type=wide)
-        weights = jax.nn.softmax(scores).astype(self.dtype)
+        weights = ops.softmax(scores, self.dtype)
         weights = linen.Dropout(self.dropout_rate)(weights, deterministic=not train)
         y = jnp.einsum("bhqk,bkhd->bqhd", weights, value).reshape(x.shape)
         return nn.Dense(width, kernel_init=_init, dtype=self.dtype, name="out")(y)

@@ -14,6 +14,7 @@ from cnn.ops.hold import hold
 from cnn.ops.local_response import local_response_norm
 from cnn.ops.pooling import avg_pool, max_pool
 from cnn.ops.position import Grid, resample_positions, sincos2d_positions
+from cnn.ops.softmax import softmax
 from cnn.ops.stochastic_pooling import probability_weighted_pool, stochastic_pool
 from cnn.ops.window import Padding, Pair, same_padding
 
@@ -33,6 +34,7 @@ __all__ = [
     "resample_positions",
     "same_padding",
     "sincos2d_positions",
+    "softmax",
     "stochastic_pool",
     "stock",
     "to_half_range",

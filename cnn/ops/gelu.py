@@ -37,14 +37,19 @@ def _by_erf(x: Values, *, spec: None) -> Values:
 
 def _stock_slope(x: Values, *, spec: None) -> Values:
     del spec
-    return lax.erfc(-x * math.sqrt(0.5)) / 2 + x * _density(x)
+    # One factor, computed wide, is all that XLA then keeps of half-precision x: a TPU v5e reads
+    # and writes 13 of 87 GB less in a ViT-S/16 step with 128 images a chip.
+    wide = x.astype(jnp.promote_types(x.dtype, jnp.float32))
+    slope = lax.erfc(-wide * math.sqrt(0.5)) / 2 + wide * _density(wide)
+    return slope.astype(x.dtype)
 
 
 def _slope_by_erf(x: Values, *, spec: None) -> Values:
     del spec
     # Else XLA keeps what both functions need, which is slower than computing it again.
     x = lax.optimization_barrier(x)
-    return _share_below(x) + x * _density(x)
+    wide = x.astype(jnp.promote_types(x.dtype, jnp.float32))
+    return (_share_below(wide) + wide * _density(wide)).astype(x.dtype)
 
 
 def _share_below(x: Values) -> Values:

@@ -25,9 +25,13 @@ def forward(x: Image, kernel: Kernel, slide: Slide) -> Image:
 def image_gradient(g: Image, kernel: Kernel, slide: Slide) -> Image:
     """What `forward` gives back to the image: linear in both, a convolution too."""
     rows, columns, channels, features = kernel.shape
-    groups = slide.groups
-    back = kernel[::-1, ::-1].reshape(rows, columns, channels, groups, features // groups)
-    back = back.swapaxes(2, 4).reshape(rows, columns, features // groups, channels * groups)
+    groups, order = slide.groups, "HWOI"
+    # Directly before a convolution a turned kernel costs an accelerator nothing.
+    back = lax.rev(kernel, (0, 1))
+    if groups > 1:
+        back = back.reshape(rows, columns, channels, groups, features // groups)
+        back = back.swapaxes(2, 4).reshape(rows, columns, features // groups, channels * groups)
+        order = "HWIO"
     margins = [
         (reach - before, length + before - (outputs - 1) * step - 1)
         for reach, (before, _), length, outputs, step in zip(
@@ -41,7 +45,7 @@ def image_gradient(g: Image, kernel: Kernel, slide: Slide) -> Image:
         padding=margins,
         lhs_dilation=slide.stride,
         rhs_dilation=slide.dilation,
-        dimension_numbers=("NHWC", "HWIO", "NHWC"),
+        dimension_numbers=("NHWC", order, "NHWC"),
         feature_group_count=groups,
     )
 

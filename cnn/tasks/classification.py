@@ -41,7 +41,8 @@ def make(
 ) -> Task[TrainState]:
     """Cross-entropy classification.
 
-    The batch has `image` [batch, height, width, channels], `label` [batch] and `weight` [batch];
+    The batch has `image` [batch, height, width, channels], `label` [batch] and `weight` [batch],
+    which in training may be absent: every example counts 1 then, and no image is looked over.
     `predict` reads only the images and gives `logits` and `probabilities` [batch, classes]. In
     evaluation and prediction images may have an axis of views behind that of the batch; the
     probabilities of an example are the mean of theirs. Where the weight is 0, image and label may
@@ -89,18 +90,23 @@ def make(
     def loss_fn(
         params: Params, model_state: ModelState, batch: Batch, key: Key
     ) -> tuple[Float[Array, ""], tuple[ModelState, Metrics]]:
-        # Padding weighs 0, but 0 times the gradient of a NaN is a NaN.
-        real = batch["weight"].reshape(-1, *(1 for _ in batch["image"].shape[1:])) > 0
-        images, kept = mix(key, jnp.where(real, batch["image"], 0), batch["weight"])
+        images, weight = batch["image"], batch.get("weight")
+        if weight is None:
+            weight = jnp.ones(len(images), jnp.float32)
+        else:
+            # Padding weighs 0, but 0 times the gradient of a NaN is a NaN.
+            real = weight.reshape(-1, *(1 for _ in images.shape[1:])) > 0
+            images = jnp.where(real, images, 0)
+        images, kept = mix(key, images, weight)
         logits, auxiliary, model_state = forward_train(model, params, model_state, images, key)
         targets = mix_targets(jax.nn.one_hot(batch["label"], logits.shape[-1]), kept)
         targets = optax.smooth_labels(targets, label_smoothing)
         losses = optax.softmax_cross_entropy(logits, targets)
-        metrics = measure(logits, batch["label"], batch["weight"], losses)
+        metrics = measure(logits, batch["label"], weight, losses)
         loss = metrics["loss"].compute()
         for others in auxiliary if auxiliary_weight else ():
             losses = optax.softmax_cross_entropy(others, targets)
-            loss += auxiliary_weight * Mean.of(losses, batch["weight"]).compute()
+            loss += auxiliary_weight * Mean.of(losses, weight).compute()
         return loss, (model_state, metrics)
 
     def init(key: Key, batch: Batch) -> TrainState:

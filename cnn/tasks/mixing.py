@@ -65,7 +65,7 @@ def make_mix(options: Mapping[str, Any] | None) -> Mix:
         alone = weight[::-1] == 0
         kept = jnp.where(alone, 1.0, jnp.broadcast_to(kept, alone.shape))
         pixels = jnp.where(cuts[:, None, None], jnp.where(inside, 0.0, 1.0), kept[:, None, None])
-        pixels = jnp.where(alone[:, None, None], 1.0, pixels)[..., None].astype(images.dtype)
+        pixels = jnp.where(alone[:, None, None], 1.0, pixels)[..., None]
         return images * pixels + images[::-1] * (1 - pixels), kept
 
     return mix

@@ -1,5 +1,6 @@
 import math
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -32,3 +33,15 @@ def test_activation_is_its_formula(name):
 def test_an_unknown_activation_names_the_nearest():
     with pytest.raises(UserError, match="did you mean 'leaky_relu'"):
         nn.activation("leakyrelu")
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+def test_the_slope_of_gelu_in_half_precision_is_the_exact_one_rounded_once(dtype):
+    x = jnp.linspace(-6, 6, 97).astype(dtype)
+    slope = jax.vmap(jax.grad(nn.activation("gelu")))(x)
+    assert slope.dtype == dtype
+    wide = x.astype(jnp.float32)
+    exact = jax.vmap(jax.grad(lambda v: jax.nn.gelu(v, approximate=False)))(wide)
+    np.testing.assert_allclose(
+        slope.astype(jnp.float32), exact, rtol=float(jnp.finfo(dtype).eps), atol=1e-6
+    )

@@ -193,3 +193,19 @@ def test_every_derivative_is_that_of_the_definition():
         ):
             for got, expected in zip(derivative(ours), derivative(plain), strict=True):
                 np.testing.assert_allclose(got, expected, rtol=1e-4, atol=1e-4)
+
+
+def test_of_rounded_images_one_pass_gives_the_variance():
+    x = (X + 100).astype(jnp.bfloat16)
+    _, state = run(x, True, dtype="bfloat16")
+    exact = x.astype(np.float64)
+    np.testing.assert_allclose(
+        state["batch_stats"]["var"], 0.9 + 0.1 * exact.var((0, 1, 2), ddof=1), rtol=1e-3
+    )
+
+
+def test_the_variance_in_one_pass_is_never_negative():
+    x = np.full((8, 2, 3, 4), 1 / 3).astype(jnp.bfloat16)
+    y, state = run(x, True, dtype="bfloat16")
+    assert np.all(state["batch_stats"]["var"] >= np.float32(0.9))
+    assert np.all(np.isfinite(y.astype(np.float32)))

@@ -170,6 +170,18 @@ def test_padded_examples_change_nothing_in_a_step(fill):
     assert float(among_metrics["loss"].weight) == 8
 
 
+def test_without_weights_every_example_counts_1():
+    task = make(tx=optax.adam(0.1), label_smoothing=0.1, top_k=2)
+    batch = batch_of()
+    state = init(task, batch)
+    alone, alone_metrics = step(task, state, batch)
+    bare = {name: x for name, x in batch.items() if name != "weight"}
+    new, metrics = step(task, state, bare)
+    assert_same(new.params, alone.params, rtol=1e-6, atol=1e-7)
+    assert values(metrics) == pytest.approx(values(alone_metrics), rel=1e-6)
+    assert float(metrics["loss"].weight) == 8
+
+
 @pytest.mark.parametrize("fill", [1e3, np.nan])
 def test_padded_examples_change_nothing_in_an_evaluation_with_batch_norm_either(fill):
     model, batch = real_network("resnet_test")
