@@ -2,11 +2,14 @@ import pytest
 
 from cnn.errors import UserError
 from cnn.plan import sweep
+from cnn.plan.plan import Plan
 
 
-class Cheap:
-    def __init__(self, fits=True, hours=1.0, cost=1.0):
-        self.fits, self.hours, self.cost_usd = fits, hours, cost
+def cheap(*, fits=True, hours=1.0, cost=1.0):
+    known = {"model": "m", "dtype": "float32", "remat": "none", "topology": "v5e:4x4"}
+    sizes = {"num_chips": 16, "parallel": {}, "parameters": 1, "batch_size": 16, "num_steps": 1}
+    chip = {"accumulate_steps": 1, "hbm_bytes": 1, "usd_per_chip_hour": None, "price_note": ""}
+    return Plan(**known, **sizes, **chip, fits=fits, hours=hours, cost_usd=cost)
 
 
 def rows(*plans):
@@ -36,12 +39,12 @@ def test_what_is_no_sweep_is_refused(text):
 
 def test_the_cheapest_fits_and_is_in_time():
     found = rows(
-        Cheap(cost=9.0),
-        Cheap(fits=False, cost=1.0),
-        Cheap(hours=30.0, cost=2.0),
+        cheap(cost=9.0),
+        cheap(fits=False, cost=1.0),
+        cheap(hours=30.0, cost=2.0),
         None,
-        Cheap(hours=2.0, cost=5.0),
-        Cheap(cost=None),
+        cheap(hours=2.0, cost=5.0),
+        cheap(cost=None),
     )
     assert sweep.cheapest(found, 10.0) == 4
     assert sweep.cheapest(found, None) == 2
@@ -49,4 +52,4 @@ def test_the_cheapest_fits_and_is_in_time():
 
 
 def test_without_prices_the_fastest_is_best():
-    assert sweep.cheapest(rows(Cheap(hours=3.0, cost=None), Cheap(hours=2.0, cost=None)), None) == 1
+    assert sweep.cheapest(rows(cheap(hours=3.0, cost=None), cheap(hours=2.0, cost=None)), None) == 1
