@@ -248,9 +248,13 @@ def classifier(
     row = family.VARIANTS[name]
     values = {**row, **_values(name, overrides, body_fields | head_fields)}
     sync = _sync(name, axis_name, norm_group_size)
+    of_head = _known(values, head_fields)
+    if hasattr(head, "sync"):
+        # Auxiliary classifiers have batch norm too.
+        of_head |= sync
     return Classifier(
         backbone=family.Backbone(**_known(values, body_fields), **sync),
-        head=head(num_classes=num_classes, **_known(values, head_fields)),
+        head=head(num_classes=num_classes, **of_head),
     )
 
 

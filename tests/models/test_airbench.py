@@ -3,7 +3,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from cnn import models, ops
+from cnn import models, nn, ops
 from cnn.models.airbench import Group, dirac, whitening_kernel
 from tests.models.rows import build, evaluate, images
 
@@ -58,7 +58,7 @@ def test_a_convolution_starts_as_the_identity(features):
 
 
 def test_a_group_is_pooled_before_its_first_norm():
-    group = Group(4, False, "relu", None, "float32")
+    group = Group(4, False, "relu", nn.Sync(), "float32")
     x = jax.random.normal(jax.random.key(0), (2, 7, 6, 3))
     variables = jax.jit(lambda x: group.init(jax.random.key(1), x, train=False))(x)
 

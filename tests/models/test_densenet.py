@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from cnn import models
+from cnn import models, nn
 from cnn.errors import UserError
 from cnn.models.densenet import Head, Unit
 from cnn.nn import Features
@@ -56,7 +56,7 @@ def test_images_that_vanish_between_blocks():
 
 def test_dropout_follows_each_convolution():
     x = jnp.ones((1, 16, 16, 8))
-    unit = Unit((64,), (1,), "relu", 0.25, None, "float32")
+    unit = Unit((64,), (1,), "relu", 0.25, nn.Sync(), "float32")
     variables = unit.init(jax.random.key(0), (x,), train=False)
     # Of a constant image the norm leaves its bias alone.
     variables["params"]["norm0"]["bias"] = jnp.ones(8)

@@ -4,14 +4,14 @@ import numpy as np
 import pytest
 from flax import linen
 
-from cnn import models
+from cnn import models, nn
 from cnn.errors import UserError
 from cnn.models.efficientnet import Block, Head, Stage
 from cnn.nn import Features, Style
 from tests.models.rows import build, evaluate, images
 
 X = jax.random.normal(jax.random.key(0), (2, 6, 6, 8))
-STYLE = Style("silu", "se", 0.9, 1e-3, None, "float32")
+STYLE = Style("silu", "se", 0.9, 1e-3, nn.Sync(), "float32")
 
 
 def kernels(stage: Stage) -> dict[str, tuple[int, ...]]:

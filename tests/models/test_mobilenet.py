@@ -3,13 +3,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from cnn import models
+from cnn import models, nn
 from cnn.models.mobilenet import Block, Head, Row
 from cnn.nn import Features, Style
 from tests.models.rows import build, images
 
 X = jax.random.normal(jax.random.key(0), (2, 6, 6, 8))
-STYLE = Style("hard_swish", "se", 0.99, 1e-3, None, "float32")
+STYLE = Style("hard_swish", "se", 0.99, 1e-3, nn.Sync(), "float32")
 
 
 def run(row: Row, x: jax.Array = X) -> tuple[jax.Array, dict]:
