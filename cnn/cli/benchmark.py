@@ -6,7 +6,8 @@
 
 A row is a network in a mode: a training step is that of cnn train (classification, SGD with
 momentum, all devices) on a batch of noise. Each side of a row runs in a process of its own; in
-each round every side runs once, in turns, so that ratios are of neighbours in time.
+each round every side runs once, in turns, so that ratios are of neighbours in time; the first step
+of a turn is not counted.
 
 --against=flax is our network on plain lax operations; --against=torch is torchvision's or timm's,
 eager, in the faster of contiguous and channels_last, with as many threads as JAX has cores; on a
