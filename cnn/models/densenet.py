@@ -12,9 +12,10 @@ each layer and not by all channels so far: Pleiss et al. 2017, "Memory-efficient
 DenseNets". Theirs, which keeps the convolutions, is `dots`.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 from flax import linen
 from jax.nn.initializers import variance_scaling
@@ -27,6 +28,7 @@ from cnn.nn.family import Features, Source
 _PAPER = "Huang et al., Densely connected convolutional networks"
 
 Image = Float[Array, "batch height width channels"]
+Map = Float[Array, "batch height width _"] | nn.Standardised
 
 
 def _imagenet(*depths: int, growth_rate: int = 32) -> dict[str, Any]:
@@ -78,16 +80,21 @@ class Unit(linen.Module):
 
     @linen.compact
     def __call__(
-        self, maps: tuple[Float[Array, "batch height width _"], ...], *, train: bool
+        self, maps: Sequence[Map], *, train: bool
     ) -> Float[Array, "batch height width features"]:
         """The unit's output, of the channels of all maps."""
-        x = jnp.concatenate(maps, axis=-1)
+        x: Any = _join(maps)
         for index, (width, size) in enumerate(zip(self.widths, self.kernel_sizes, strict=True)):
             norm = nn.BatchNorm(sync=self.sync, dtype=self.dtype, name=f"norm{index}")
             x = nn.activation(self.activation)(norm(x, train=train))
             x = nn.Conv(width, size, dtype=self.dtype, name=f"conv{index}")(x)
             x = linen.Dropout(self.dropout_rate)(x, deterministic=not train)
         return x
+
+
+def _join(maps: Sequence[Map]) -> Map:
+    """The channels of all, in their order."""
+    return jax.tree.map(lambda *leaves: jnp.concatenate(leaves, axis=-1), *maps)
 
 
 class Backbone(linen.Module):
@@ -123,21 +130,38 @@ class Backbone(linen.Module):
     def __call__(self, images: Image, *, train: bool = False) -> Features:
         """The features; the map at the largest stride is after the last norm's activation."""
         x, stride, maps = self._stem(images, train=train)
+        seen = [self._as_seen(x, train=train)]
         for block, depth in enumerate(self.depths):
             if block > 0:
                 kept = int(x.shape[-1] * self.compression)
-                x = self._unit(f"transition{block}", (kept,), (1,))((x,), train=train)
+                x = self._unit(f"transition{block}", (kept,), (1,))(seen, train=train)
                 x = ops.avg_pool(x, 2)
                 stride *= 2
-            parts = (x,)
+                seen = [self._as_seen(x, train=train)]
+            parts = [x]
             for index in range(depth):
                 widths = (self.bottleneck * self.growth_rate, self.growth_rate)
                 layer = self._unit(f"block{block}_layer{index}", widths, (1, 3))
-                parts = (*parts, layer(parts, train=train))
+                parts.append(layer(seen, train=train))
+                seen.append(self._as_seen(parts[-1], train=train))
+                if self.remat == "none":
+                    # Else the compiler joins all maps anew in each layer.
+                    seen = [ops.hold(_join(seen))]
             x = maps[stride] = jnp.concatenate(parts, axis=-1)
         norm = nn.BatchNorm(sync=self.sync, dtype=self.dtype, name="norm")
-        x = maps[stride] = nn.activation(self.activation)(norm(x, train=train))
+        x = maps[stride] = nn.activation(self.activation)(norm(_join(seen), train=train))
         return Features(maps, jnp.mean(x, axis=(1, 2)))
+
+    def _as_seen(self, x: Image, *, train: bool) -> Map:
+        """A map as all layers after it see it: their norms have the batch's statistics in common.
+
+        So a map is standardised once, and not by each of the norms.
+        """
+        if not train:
+            return x
+        # While parameters are made there is neither a mapped axis nor a whole batch.
+        sync = nn.WHOLE_BATCH if self.is_initializing() else self.sync
+        return nn.standardise(x, sync=sync, dtype=self.dtype)
 
     def _stem(
         self, images: Image, *, train: bool

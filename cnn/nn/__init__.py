@@ -5,7 +5,7 @@ Dense layers of heads and dropout are linen's own.
 
 from cnn.nn.activation import activation
 from cnn.nn.attention import attention
-from cnn.nn.batch_norm import WHOLE_BATCH, BatchNorm, Sync
+from cnn.nn.batch_norm import WHOLE_BATCH, BatchNorm, Standardised, Sync, standardise
 from cnn.nn.cbam import ConvolutionalBlockAttention
 from cnn.nn.conv import Conv
 from cnn.nn.conv_norm import Style, conv_norm
@@ -36,6 +36,7 @@ __all__ = [
     "Pool",
     "Source",
     "SqueezeExcitation",
+    "Standardised",
     "Style",
     "Sync",
     "activation",
@@ -47,4 +48,5 @@ __all__ = [
     "remat",
     "rising_rates",
     "stages",
+    "standardise",
 ]

@@ -1,5 +1,6 @@
 """Batch normalisation, Ioffe & Szegedy 2015, with torch's bookkeeping."""
 
+import dataclasses
 import functools
 from typing import NamedTuple
 
@@ -44,6 +45,22 @@ class _Over(NamedTuple):
     one_pass: bool = False
 
 
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Standardised:
+    """An image with mean 0 and variance 1 in each channel, before a scale and a bias.
+
+    Attributes:
+        image: What the scale and the bias of a norm belong to.
+        mean: Of each channel of the image as it was.
+        unbiased: Its unbiased variance.
+    """
+
+    image: Image
+    mean: Vector
+    unbiased: Vector
+
+
 class BatchNorm(linen.Module):
     """Normalises each channel by the batch's mean and variance, or by running ones in evaluation.
 
@@ -67,59 +84,94 @@ class BatchNorm(linen.Module):
     dtype: DTypeLike = "float32"
 
     @linen.compact
-    def __call__(self, x: Image, *, train: bool) -> Image:
+    def __call__(self, x: Image | Standardised, *, train: bool) -> Image:
         """Normalises; with `train` by the batch, whose statistics then move the running ones.
+
+        Args:
+            x: The image; in training it may have been standardised, where others norm it too.
+            train: Whether by the batch.
 
         Raises:
             UserError: If groups and what a device has of the batch do not fit.
         """
-        shape = x.shape[-1:]
+        shape = (x.image if isinstance(x, Standardised) else x).shape[-1:]
         scale = self.param("scale", self.scale_init, shape, jnp.float32)
         bias = self.param("bias", zeros, shape, jnp.float32)
         running_mean = self.variable("batch_stats", "mean", jnp.zeros, shape, jnp.float32)
         running_var = self.variable("batch_stats", "var", jnp.ones, shape, jnp.float32)
-        # The sum of squares is exact enough for what was rounded before, see `_variance`.
-        one_pass = jnp.finfo(x.dtype).bits < 32
-        x = x.astype(jnp.promote_types(self.dtype, jnp.float32))
         if not train:
+            assert not isinstance(x, Standardised), "running statistics are of the image as it was"
+            x = x.astype(_wide(self.dtype))
             gain = scale * lax.rsqrt(running_var.value + self.epsilon)
             y = (x - _spread(running_mean.value)) * _spread(gain) + _spread(bias)
             return y.astype(self.dtype)
-        if self.is_initializing():
-            # While parameters are made there is neither a mapped axis nor a whole batch.
-            y, _, _ = _normalise(self.epsilon, _Over(None), x, scale, bias)
-            return y.astype(self.dtype)
-        y, mean, unbiased = self._by_batch(x, scale, bias, one_pass=one_pass)
-        running_mean.value = self._move(running_mean.value, mean)
-        running_var.value = self._move(running_var.value, unbiased)
-        return y.astype(self.dtype)
-
-    def _by_batch(
-        self, x: Image, scale: Vector, bias: Vector, *, one_pass: bool
-    ) -> tuple[Image, Vector, Vector]:
-        """The image normalised by the statistics of its group, and their means over all groups."""
-        axis_name, group_size = self.sync
-        devices = 1 if axis_name is None else lax.axis_size(axis_name)
-        examples = group_size or devices * len(x)
-        count = examples * x.shape[1] * x.shape[2]
-        correction = count / max(count - 1, 1)
-        if not group_size:
-            over = _Over(axis_name, one_pass=one_pass)
-            y, mean, var = _normalise(self.epsilon, over, x, scale, bias)
-            return y, mean, var * correction
-        if len(x) % group_size == 0:
-            groups = x.reshape(-1, group_size, *x.shape[1:])
-            normalise = functools.partial(_normalise, self.epsilon, _Over(None, one_pass=one_pass))
-            y, mean, var = jax.vmap(normalise, (0, None, None))(groups, scale, bias)
-            y, mean, var = y.reshape(x.shape), mean.mean(0), var.mean(0)
+        if isinstance(x, Standardised):
+            y, mean, unbiased = x.image.astype(_wide(self.dtype)), x.mean, x.unbiased
+            y = y * _spread(scale) + _spread(bias)
         else:
-            over = _Over(axis_name, _index_groups(group_size, len(x), devices), one_pass)
-            y, mean, var = _normalise(self.epsilon, over, x, scale, bias)
-        everywhere = _Over(axis_name)
-        return y, _over(everywhere, mean), _over(everywhere, var) * correction
+            # While parameters are made there is neither a mapped axis nor a whole batch.
+            sync = WHOLE_BATCH if self.is_initializing() else self.sync
+            y, mean, unbiased = _by_batch(self.epsilon, sync, x, scale, bias, self.dtype)
+        if not self.is_initializing():
+            running_mean.value = self._move(running_mean.value, mean)
+            running_var.value = self._move(running_var.value, unbiased)
+        return y.astype(self.dtype)
 
     def _move(self, running: Vector, batch: Vector) -> Vector:
         return self.momentum * running + (1 - self.momentum) * batch
+
+
+def standardise(
+    x: Image, *, epsilon: float = 1e-5, sync: Sync = WHOLE_BATCH, dtype: DTypeLike = "float32"
+) -> Standardised:
+    """What several batch norms of one image share in training: all but their scales and biases.
+
+    Args:
+        x: The image.
+        epsilon: As in `BatchNorm`.
+        sync: As in `BatchNorm`.
+        dtype: Of the standardised image.
+
+    Raises:
+        UserError: As `BatchNorm`.
+    """
+    width = x.shape[-1]
+    scale, bias = jnp.ones(width, jnp.float32), jnp.zeros(width, jnp.float32)
+    y, mean, unbiased = _by_batch(epsilon, sync, x, scale, bias, dtype)
+    return Standardised(y.astype(dtype), mean, unbiased)
+
+
+def _by_batch(
+    epsilon: float, sync: Sync, x: Image, scale: Vector, bias: Vector, dtype: DTypeLike
+) -> tuple[Image, Vector, Vector]:
+    """The image normalised by the statistics of its group, and their means over all groups."""
+    # The sum of squares is exact enough for what was rounded before, see `_variance`.
+    one_pass = jnp.finfo(x.dtype).bits < 32
+    x = x.astype(_wide(dtype))
+    axis_name, group_size = sync
+    devices = 1 if axis_name is None else lax.axis_size(axis_name)
+    examples = group_size or devices * len(x)
+    count = examples * x.shape[1] * x.shape[2]
+    correction = count / max(count - 1, 1)
+    if not group_size:
+        over = _Over(axis_name, one_pass=one_pass)
+        y, mean, var = _normalise(epsilon, over, x, scale, bias)
+        return y, mean, var * correction
+    if len(x) % group_size == 0:
+        groups = x.reshape(-1, group_size, *x.shape[1:])
+        normalise = functools.partial(_normalise, epsilon, _Over(None, one_pass=one_pass))
+        y, mean, var = jax.vmap(normalise, (0, None, None))(groups, scale, bias)
+        y, mean, var = y.reshape(x.shape), mean.mean(0), var.mean(0)
+    else:
+        over = _Over(axis_name, _index_groups(group_size, len(x), devices), one_pass)
+        y, mean, var = _normalise(epsilon, over, x, scale, bias)
+    everywhere = _Over(axis_name)
+    return y, _over(everywhere, mean), _over(everywhere, var) * correction
+
+
+def _wide(dtype: DTypeLike) -> jnp.dtype:
+    """What statistics are computed in."""
+    return jnp.promote_types(dtype, jnp.float32)
 
 
 @functools.partial(jax.custom_jvp, nondiff_argnums=(0, 1))

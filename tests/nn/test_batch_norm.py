@@ -209,3 +209,26 @@ def test_the_variance_in_one_pass_is_never_negative():
     y, state = run(x, True, dtype="bfloat16")
     assert np.all(state["batch_stats"]["var"] >= np.float32(0.9))
     assert np.all(np.isfinite(y.astype(np.float32)))
+
+
+@pytest.mark.parametrize("group_size", [0, 4])
+def test_norms_of_one_image_may_share_its_statistics(group_size):
+    """Result, running statistics and gradients are those of a norm that takes its own."""
+    sync = nn.Sync(None, group_size)
+    norm = nn.BatchNorm(sync=sync)
+    params = {"scale": jnp.arange(1.0, 5.0), "bias": jnp.arange(4.0)}
+    stats = norm.init(jax.random.key(0), jnp.asarray(X), train=True)["batch_stats"]
+
+    def of(see):
+        def loss(x, params):
+            variables = {"params": params, "batch_stats": stats}
+            y, state = norm.apply(variables, see(x), train=True, mutable=["batch_stats"])
+            return jnp.sum(jnp.sin(y)), (y, state)
+
+        return jax.jit(jax.value_and_grad(loss, (0, 1), has_aux=True))(jnp.asarray(X), params)
+
+    expected = of(lambda x: x)
+    shared = of(lambda x: nn.standardise(x, sync=sync))
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-5), shared, expected
+    )
