@@ -17,8 +17,9 @@ from cnn.errors import UserError
 
 OURS = "ours"
 PRODUCTS = "products"
-# A shorter measurement would be of the clock and the scheduler.
-SECONDS_PER_ROUND = 0.1
+# A shorter measurement of an operation would be of the clock and the scheduler; one of a network
+# that takes turns with another would be of how long both take to come back.
+OPERATION_SECONDS, NETWORK_SECONDS = 0.1, 1.0
 PROFILED_STEPS = 3
 
 OpenWorker = Callable[[str, str], Worker]
@@ -246,7 +247,8 @@ def _rounds(
         worker.open(name, name, one)
         again[name] = worker.call(name, "prepare", first.get(name))
         worker.call(name, "start")
-        repeats[name] = _repeats(lambda count: worker.call(name, "run", count))
+        least = NETWORK_SECONDS if isinstance(one, Network) else OPERATION_SECONDS
+        repeats[name] = _repeats(lambda count: worker.call(name, "run", count), least)
         # Before the matrices of the products come into the same process.
         peaks[name] = worker.call(name, "peak_bytes")
         runs[name] = lambda: _turn(worker, name, repeats[name])
@@ -304,11 +306,11 @@ def _others_may_fail(side: str, job: Network | Operation, settings: Settings) ->
         settings.complain(f"{job} ({side}): {error}")
 
 
-def _repeats(run: Callable[[int], float]) -> int:
-    """How many steps fill a measurement; asked twice, since a single short one may be disturbed."""
+def _repeats(run: Callable[[int], float], least: float) -> int:
+    """How many steps fill so many seconds; asked twice, since a short one may be disturbed."""
     count = 1
     for _ in range(2):
-        count = max(count, min(1000, math.ceil(SECONDS_PER_ROUND / run(count))))
+        count = max(count, min(1000, math.ceil(least / run(count))))
         if count == 1:
             break
     return count

@@ -129,11 +129,11 @@ def test_memory_is_read_before_the_products_come():
 
 def test_short_steps_are_repeated_within_a_round():
     """As the second look says, which is not a single step's; a turn's first step is not counted."""
-    seconds = Clocks({"ours": iter([0.05, 0.004, 9.0, 0.004, 9.0, 0.004])})
+    seconds = Clocks({"ours": iter([0.5, 0.04, 9.0, 0.04, 9.0, 0.04])})
     made, log, _, _ = settings(seconds=seconds)
     row = measure.network(NETWORK, made, None)
     assert [call[2] for call in log if call[:2] == ("ours", "run")] == [1, 2, 1, 25, 1, 25]
-    assert row.sides["ours"].seconds == (0.004, 0.004)
+    assert row.sides["ours"].seconds == (0.04, 0.04)
     assert row.sides["ours"].steps_per_round == 25
     assert row.sides["flax"].steps_per_round == 1
 
