@@ -10,6 +10,7 @@ from jaxtyping import Array, Float
 from cnn.ops import formulation, onednn
 from cnn.ops.formulation import is_stock
 
+Rows = Float[Array, "*_ _"]
 Matrix = Float[Array, "_ _"]
 Vector = Float[Array, " _"]
 
@@ -29,39 +30,54 @@ def dense(
         kernel: The weights.
         bias: Added to each row; None adds nothing.
     """
-    rows = x.reshape(-1, x.shape[-1])
     if is_stock():
-        y = _product(rows, kernel, spec=None)
-        y = y if bias is None else y + bias[None]
-    elif bias is None:
-        y = formulation.bind(_PRODUCT, rows, kernel, spec=None)
-    else:
-        y = formulation.bind(_AFFINE, rows, kernel, bias, spec=None)
-    return y.reshape(*x.shape[:-1], kernel.shape[-1])
+        y = _product(x, kernel, spec=None)
+        return y if bias is None else y + _along(bias, y)
+    if bias is None:
+        return formulation.bind(_PRODUCT, x, kernel, spec=None)
+    return formulation.bind(_AFFINE, x, kernel, bias, spec=None)
 
 
-def _product(x: Matrix, kernel: Matrix, *, spec: None) -> Matrix:
+# The axes of the batch stay as they are: on a TPU, whose memory is in tiles, to make one of them
+# is a copy, of all tokens of a ViT for each of its layers.
+def _product(x: Rows, kernel: Matrix, *, spec: None) -> Rows:
     del spec
-    return lax.dot_general(x, kernel, (((1,), (0,)), ((), ())))
+    return lax.dot_general(x, kernel, (((x.ndim - 1,), (0,)), ((), ())))
 
 
-def _affine(x: Matrix, kernel: Matrix, bias: Vector, *, spec: None) -> Matrix:
-    return _product(x, kernel, spec=spec) + bias[None]
+def _affine(x: Rows, kernel: Matrix, bias: Vector, *, spec: None) -> Rows:
+    y = _product(x, kernel, spec=spec)
+    return y + _along(bias, y)
 
 
-def _input_gradient(g: Matrix, kernel: Matrix, *, spec: None) -> Matrix:
+def _input_gradient(g: Rows, kernel: Matrix, *, spec: None) -> Rows:
     del spec
-    return lax.dot_general(g, kernel, (((1,), (1,)), ((), ())))
+    return lax.dot_general(g, kernel, (((g.ndim - 1,), (1,)), ((), ())))
 
 
-def _kernel_gradient(x: Matrix, g: Matrix, *, spec: None) -> Matrix:
+def _kernel_gradient(x: Rows, g: Rows, *, spec: None) -> Matrix:
     del spec
-    return lax.dot_general(x, g, (((0,), (0,)), ((), ())))
+    batch = tuple(range(x.ndim - 1))
+    return lax.dot_general(x, g, ((batch, batch), ((), ())))
 
 
-def _by_library(*arrays: jax.Array, spec: None, **transposed: bool) -> Matrix:
+def _along(bias: Vector, rows: Rows) -> Rows:
+    return lax.broadcast_in_dim(bias, rows.shape, (rows.ndim - 1,))
+
+
+def _rows(x: Rows) -> Matrix:
+    return x.reshape(-1, x.shape[-1])
+
+
+def _by_library(x: Rows, *others: jax.Array, spec: None, transpose_b: bool = False) -> Rows:
     del spec
-    return onednn.product(*arrays, **transposed)
+    y = onednn.product(_rows(x), *others, transpose_b=transpose_b)
+    return y.reshape(*x.shape[:-1], y.shape[-1])
+
+
+def _kernel_gradient_by_library(x: Rows, g: Rows, *, spec: None) -> Matrix:
+    del spec
+    return onednn.product(_rows(x), _rows(g), transpose_a=True)
 
 
 _PRODUCT = formulation.formulated("dense", stock=_product, cpu=_product, library=_by_library)
@@ -76,7 +92,7 @@ _KERNEL_GRADIENT = formulation.formulated(
     "dense_kernel_gradient",
     stock=_kernel_gradient,
     cpu=_kernel_gradient,
-    library=functools.partial(_by_library, transpose_a=True),
+    library=_kernel_gradient_by_library,
     by_example=False,
 )
 
@@ -107,6 +123,6 @@ ad.defjvp(
     lambda dx, x, kernel, bias, spec: _dense(dx, kernel),
     lambda dkernel, x, kernel, bias, spec: _dense(x, dkernel),
     lambda dbias, x, kernel, bias, spec: lax.broadcast_in_dim(
-        dbias, (x.shape[0], *dbias.shape), (1,)
+        dbias, (*x.shape[:-1], *dbias.shape), (x.ndim - 1,)
     ),
 )

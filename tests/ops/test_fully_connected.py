@@ -57,3 +57,14 @@ def test_what_does_not_change_costs_no_product():
     x, kernel, bias = draw(0, 4, 6), draw(1, 6, 5), draw(2, 5)
     text = str(jax.make_jaxpr(jax.grad(squares))(x))
     assert text.count("= dense") == 2
+
+
+def test_the_axes_of_a_batch_are_not_made_one_on_a_tpu():
+    x, kernel, bias = jnp.ones((2, 3, 4)), jnp.ones((4, 5)), jnp.ones(5)
+
+    def gradients(x, kernel, bias):
+        return jax.grad(lambda *a: jnp.square(ops.dense(*a)).sum(), (0, 1, 2))(x, kernel, bias)
+
+    text = jax.jit(gradients).trace(x, kernel, bias).lower(lowering_platforms=("tpu",)).as_text()
+    assert text.count("dot_general") == 3
+    assert "reshape" not in text
