@@ -28,7 +28,7 @@ def read(path: pathlib.Path) -> list[dict]:
         "commit": run["commit"],
         "dirty": run["dirty"],
         "started": run["started"],
-        "command": " ".join(run["command"]),
+        "command": " ".join(["cnn", *(x for x in run["command"][1:] if "--output" not in x)]),
     }
     return [{**row, **about} for row in run["rows"]]
 
