@@ -38,23 +38,28 @@ RECIPES = {
         "optimizer": {"learning_rate": 4e-3},
         "regularization": {"weight_decay": 0.05},
     },
-    # Positions without parameters, so that images of other sizes can be tried.
+    # Learned positions of four by four patches, resampled for images of other sizes.
     "vit": {
         "model": {
             "name": "vit_ti_16",
             "patch_size": 7,
             "width": 64,
-            "depth": 4,
+            "depth": 2,
             "num_heads": 4,
             "mlp_ratio": 2,
             "pool": "gap",
-            "position": "sincos2d",
+            "position_grid": (4, 4),
         },
-        "optimizer": {"learning_rate": 2e-3},
+        "optimizer": {"learning_rate": 6e-3},
         "regularization": {"weight_decay": 0.05},
     },
 }
-"""AdamW for all; learning rates and decays were chosen by hand, not searched."""
+"""AdamW for all, with learning rates and decays chosen by hand.
+
+Only the ViT's was searched, since the first one learned slowly: of eight (rates from 3e-3 to 8e-3,
+two to four blocks, widths from 48 to 128, learned and fixed positions) it is the most accurate
+after 500 steps from seed 5.
+"""
 
 
 def get_config(arg: str = "") -> Any:
