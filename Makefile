@@ -1,4 +1,4 @@
-# make demo: train LeNet-5 on real digits.  make test: every check and test.
+# make demo: compare CNNs with a ViT on real digits.  make test: every check and test.
 PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c requirements.lock
@@ -6,7 +6,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c requi
 .PHONY: demo test check pytest lock clean
 
 demo: .venv/.installed
-	$(BIN)/cnn train --config=configs/mnist5k/lenet5.py --workdir=runs/demo
+	$(BIN)/cnn compare --config=configs/mnist5k/cnn_vs_vit.py:demo --workdir=runs/demo --processes=2
 
 test: check pytest
 

@@ -15,6 +15,7 @@ from cnn.errors import UserError, unknown
 
 COMMANDS = {
     "train": "train a model, or go on with a run",
+    "compare": "compare models under one budget and several seeds: CNN against ViT",
     "evaluate": "measure a run's checkpoint on its evaluation split",
     "predict": "classify image files with a run's model or with weights",
     "weights": "convert or check weights of torchvision, timm or a run",
@@ -27,7 +28,7 @@ COMMANDS = {
 }
 """Commands and what they do; `cnn/cli/NAME.py` has the rest."""
 
-_COMPUTING = ("train", "evaluate", "predict")
+_COMPUTING = ("train", "compare", "evaluate", "predict")
 
 
 class _Parser(argparse.ArgumentParser):

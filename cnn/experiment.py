@@ -6,8 +6,9 @@ besides comes from the run itself and is positional.
 
 from __future__ import annotations
 
+import functools
 import inspect
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -77,6 +78,10 @@ class Experiment(NamedTuple):
     steps_per_epoch: int
     learning_rate: Callable[[int], float]
     resident: resident.Resident | None = None
+
+    def with_seed(self, seed: int) -> Experiment:
+        """The same run from another seed; it finds what was compiled for this one."""
+        return self._replace(config={**self.config, "seed": seed})
 
     def feed(self, start_step: int) -> feeds.Feed:
         """What the loop feeds to the devices, from the step after `start_step` on."""
@@ -192,20 +197,20 @@ class Experiment(NamedTuple):
         known = facts.of_config(self.config, self.facts.class_names)
         return call(self.config, "init", self.abstract_state(), known)
 
+    def predicted(self, state: Any, batches: Iterable[HostBatch]) -> Iterator[HostBatch]:
+        """Of each batch `label`, `weight` and what the task predicts; of all hosts, in order."""
+        predict = _make_predict(self.task, self.strategy)
+        for batch in batches:
+            laid_out = self.strategy.put(batch)
+            known = {name: laid_out[name] for name in ("label", "weight")}
+            yield self.strategy.fetch_examples({**known, **predict(state, laid_out)})
+
     def examine(self, state: Any, step: int) -> Any:
         """The task's whole-split evaluation: numbers, and examples worth a look."""
         kind = KINDS[self.config["task"]["name"]]
-        predict = self.strategy.predict(self.task.predict)
-
-        def predicted() -> Iterator[HostBatch]:
-            # Of all hosts, in the order of the split.
-            for batch in self.eval_batches():
-                laid_out = self.strategy.put(batch)
-                known = {name: laid_out[name] for name in ("label", "weight")}
-                yield self.strategy.fetch_examples({**known, **predict(state, laid_out)})
-
+        predicted = self.predicted(state, self.eval_batches())
         found = kind.examine(
-            lambda batch: batch, predicted(), self._sources().eval, self.facts.class_names, step
+            lambda batch: batch, predicted, self._sources().eval, self.facts.class_names, step
         )
         return found._replace(views=call(self.config, "evaluation").views)
 
@@ -213,6 +218,12 @@ class Experiment(NamedTuple):
         if self.sources is None:
             raise ValueError("this experiment was built without its data")
         return self.sources
+
+
+# As in `cnn.train`: runs from several seeds share it.
+@functools.lru_cache(maxsize=4)
+def _make_predict(task: Task[Any], strategy: parallel.Strategy) -> Callable[..., Any]:
+    return strategy.predict(task.predict)
 
 
 def make_augment(config: Config) -> data.Augment:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import pathlib
 import signal
@@ -30,6 +31,9 @@ from cnn.report.log import MetricLog
 from cnn.resident import Block, Resident
 
 CHECKPOINTS = "checkpoints"
+# Runs that differ in their seed alone follow each other in a comparison and share programs, which
+# take longer to compile than a small network takes to train. Few, since programs take memory.
+_shared = functools.lru_cache(maxsize=4)
 _NEVER = np.iinfo(np.int32).max
 
 
@@ -99,6 +103,7 @@ class Stop:
                 signal.signal(number, handler)
 
 
+@_shared
 def make_init(task: Task[Any]) -> Callable[[Key, Batch], Carry]:
     """(key, batch) -> the state before the first step, and an empty tally."""
 
@@ -116,6 +121,7 @@ def start(task: Task[Any], strategy: Strategy, key: Key, batch: Mapping[str, Any
     return strategy.init(make_init(task), key, strategy.put(batch))
 
 
+@_shared
 def make_step(
     task: Task[Any], strategy: Strategy, resident: Resident | None = None
 ) -> Callable[..., tuple[Any, Tally]]:
@@ -153,8 +159,8 @@ def make_step(
 
 def make_evaluate(experiment: Experiment) -> Callable[[Any], dict[str, float]]:
     """Laid out state -> metrics of the evaluation split, every example counted once."""
-    task, strategy = experiment.task, experiment.strategy
-    evaluate = strategy.evaluate(lambda state, batch: strategy.total(task.evaluate(state, batch)))
+    strategy = experiment.strategy
+    evaluate = _make_evaluate_batch(experiment.task, strategy)
     add = jax.jit(merge)
 
     def run(state: Any) -> dict[str, float]:
@@ -167,6 +173,11 @@ def make_evaluate(experiment: Experiment) -> Callable[[Any], dict[str, float]]:
         return scalars("eval", strategy.fetch(total))
 
     return run
+
+
+@_shared
+def _make_evaluate_batch(task: Task[Any], strategy: Strategy) -> Callable[..., Metrics]:
+    return strategy.evaluate(lambda state, batch: strategy.total(task.evaluate(state, batch)))
 
 
 def scalars(prefix: str, metrics: Metrics) -> dict[str, float]:

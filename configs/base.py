@@ -192,3 +192,27 @@ def get_config() -> Any:
         }
     )
     return config.lock()
+
+
+def get_comparison() -> Any:
+    """The section `compare` of a comparison's config: cnn.compare.settings.make_comparison.
+
+    It goes into a config of one training, which is the base of all recipes in `models`.
+    """
+    return ConfigDict(
+        {
+            "models": {},
+            "seeds": (0, 1, 2),
+            "budget": {"kind": "steps", "amount": 1000.0},
+            "fractions": (1.0,),
+            "evaluations": 10,
+            "robustness": {
+                "shifts_px": (),
+                "rotations_degrees": (),
+                "noise_stds": (),
+                "blur_sigmas_px": (),
+                "image_sizes": (),
+                "num_examples": 0,
+            },
+        }
+    )

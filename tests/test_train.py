@@ -405,3 +405,31 @@ def test_thirty_preemptions_lose_no_step(tmp_path):
     assert_same_checkpoint(
         saved(tmp_path / "cut", experiment), saved(tmp_path / "whole", experiment)
     )
+
+
+def test_another_seed_shares_what_is_compiled_and_nothing_else(tmp_path):
+    sections = {"train": {**tiny.OVERRIDES["train"], "num_steps": 2}}
+    first, alone = tiny.experiment(**sections), tiny.experiment(**sections, seed=1)
+    compiled = []
+
+    def listen(name, *_, **__):
+        if "backend_compile" in name:
+            compiled.append(name)
+
+    def carry_out(experiment, directory):
+        with Console(
+            2, 125, log_every_steps=2, screen=rich.console.Console(file=io.StringIO())
+        ) as c:
+            return train.train(experiment, directory, c)
+
+    carry_out(first, tmp_path / "first")
+    jax.monitoring.register_event_duration_secs_listener(listen)
+    try:
+        carry_out(first.with_seed(1), tmp_path / "second")
+        assert not compiled
+        carry_out(alone, tmp_path / "alone")
+        assert compiled
+    finally:
+        jax.monitoring.unregister_event_duration_listener(listen)
+    assert lines(tmp_path / "second") == lines(tmp_path / "alone")
+    assert lines(tmp_path / "second") != lines(tmp_path / "first")

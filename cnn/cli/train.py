@@ -19,7 +19,12 @@ import contextlib
 import os
 import pathlib
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from cnn.experiment import Experiment
+    from cnn.pretrained.initialise import Initial
+    from cnn.train import Outcome
 
 TAKES_CONFIG = True
 
@@ -61,29 +66,65 @@ def _train(config: Mapping[str, Any], directory: pathlib.Path, started: float) -
     from cnn.cli import workdir
 
     workdir.start_jax()
+    from cnn import experiment as experiments
+
+    experiment = experiments.build(config)
+    outcome = carry_out(experiment, directory, started)
+    return 0 if outcome is None or outcome.signal is None else 128 + outcome.signal
+
+
+def carry_out(
+    experiment: Experiment, directory: pathlib.Path, started: float | None = None
+) -> Outcome | None:
+    """Trains, or goes on, and where that comes to its end examines and reports.
+
+    Args:
+        experiment: The parts of the run.
+        directory: Its workdir.
+        started: As for `cnn.train.train`.
+
+    Returns:
+        How it ended; None where it was finished before.
+
+    Raises:
+        UserError: As `cnn.train.train`, or if the directory holds a run of another config.
+    """
+    from cnn.cli import workdir
+    from cnn.parallel import hosts
+
+    workdir.check_same_config(directory, experiment)
+    experiment.check_sizes()
+    if workdir.is_finished(directory, experiment.loop.num_steps):
+        if hosts.leads():
+            print(f"{directory} is finished: step {experiment.loop.num_steps:,}, nothing to do")
+            print(f"report: {directory / 'report.html'}")
+        return None
+    initial = workdir.initial(directory, experiment)
+    if hosts.leads():
+        workdir.record(directory, experiment, initial)
+    outcome = _run(experiment, directory, initial, started)
+    if outcome.signal is None:
+        workdir.examine(directory, experiment, outcome.state, outcome.step)
+    return outcome
+
+
+def _run(
+    experiment: Experiment,
+    directory: pathlib.Path,
+    initial: Initial | None,
+    started: float | None,
+) -> Outcome:
     import rich.console
 
-    from cnn import experiment as experiments
     from cnn import train
+    from cnn.cli import workdir
     from cnn.parallel import hosts
     from cnn.report.console import Console
 
-    leads = hosts.leads()
-    experiment = experiments.build(config)
-    workdir.check_same_config(directory, experiment)
-    experiment.check_sizes()
     loop = experiment.loop
-    if workdir.is_finished(directory, loop.num_steps):
-        if leads:
-            print(f"{directory} is finished: step {loop.num_steps:,}, nothing to do")
-            print(f"report: {directory / 'report.html'}")
-        return 0
-    initial = workdir.initial(directory, experiment)
-    if leads:
-        workdir.record(directory, experiment, initial)
     with contextlib.ExitStack() as stack:
         screen = None
-        if not leads:
+        if not hosts.leads():
             screen = rich.console.Console(file=stack.enter_context(open(os.devnull, "w")))
         console = Console(
             loop.num_steps,
@@ -102,5 +143,4 @@ def _train(config: Mapping[str, Any], directory: pathlib.Path, started: float) -
                 f"stopped by signal {outcome.signal} after step {outcome.step} of "
                 f"{loop.num_steps}; the checkpoint is saved, the same command goes on"
             )
-            return 128 + outcome.signal
-    return workdir.examine(directory, experiment, outcome.state, outcome.step)
+    return outcome

@@ -47,7 +47,7 @@ def examine(
     """
     # Four numbers an example are kept: all logits of a large split would not fit in memory.
     parts = [
-        _measure(outputs(batch)["logits"], batch["label"], batch["weight"]) for batch in batches
+        measure(outputs(batch)["logits"], batch["label"], batch["weight"]) for batch in batches
     ]
     if not sum(len(part.labels) for part in parts):
         raise UserError("the evaluation split has no examples")
@@ -75,24 +75,26 @@ def examine(
     return Evaluation(metrics, step, len(labels), class_names, confusion, mistakes)
 
 
-class _Measured(NamedTuple):
+class Measured(NamedTuple):
+    """Of each example: the losses in nats, and the probability of the predicted class."""
+
     labels: Int[np.ndarray, " n"]
     predicted: Int[np.ndarray, " n"]
     losses: Float[np.ndarray, " n"]
     sureness: Float[np.ndarray, " n"]
 
 
-def _measure(
+def measure(
     logits: Float[np.ndarray, "batch classes"],
     labels: Int[np.ndarray, " batch"],
     weight: Float[np.ndarray, " batch"],
-) -> _Measured:
-    """What is kept of a batch; padding is left out."""
+) -> Measured:
+    """What is kept of a batch; padding, of weight 0, is left out."""
     real = weight > 0
     log_probabilities, labels = log_softmax(logits[real].astype(np.float64)), labels[real]
     predicted, rows = log_probabilities.argmax(axis=-1), np.arange(len(labels))
     losses = -log_probabilities[rows, labels]
-    return _Measured(labels, predicted, losses, np.exp(log_probabilities[rows, predicted]))
+    return Measured(labels, predicted, losses, np.exp(log_probabilities[rows, predicted]))
 
 
 def log_softmax(logits: Float[np.ndarray, "n classes"]) -> Float[np.ndarray, "n classes"]:

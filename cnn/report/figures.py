@@ -7,7 +7,7 @@ import io
 import itertools
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import matplotlib as mpl
@@ -23,14 +23,14 @@ from cnn.report.history import Series
 MAX_POINTS = 400
 
 # Stand-ins, replaced in the SVG by what the page's style says for light and dark.
-_INK, _GRID = "#1f2934", "#d4dae2"
-_COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#b07d00")
-_PAGE_COLOURS = {_INK: "currentColor", _GRID: "var(--line)"} | {
-    colour: f"var(--curve-{number})" for number, colour in enumerate(_COLOURS, start=1)
+_INK, GRID = "#1f2934", "#d4dae2"
+COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#b07d00", "#6c5fc7", "#5b6673")
+_PAGE_COLOURS = {_INK: "currentColor", GRID: "var(--line)"} | {
+    colour: f"var(--curve-{number})" for number, colour in enumerate(COLOURS, start=1)
 }
 _STYLE: Any = {
     "axes.axisbelow": True,
-    "axes.edgecolor": _GRID,
+    "axes.edgecolor": GRID,
     "axes.grid": True,
     "axes.labelcolor": _INK,
     "axes.spines.right": False,
@@ -38,7 +38,7 @@ _STYLE: Any = {
     "figure.facecolor": "none",
     "axes.facecolor": "none",
     "font.size": 9.0,
-    "grid.color": _GRID,
+    "grid.color": GRID,
     "grid.linewidth": 0.6,
     "legend.frameon": False,
     "legend.labelcolor": _INK,
@@ -47,9 +47,9 @@ _STYLE: Any = {
     "svg.hashsalt": "cnn",
     "svg.id": None,
     "text.parse_math": False,
-    "xtick.color": _GRID,
+    "xtick.color": GRID,
     "xtick.labelcolor": _INK,
-    "ytick.color": _GRID,
+    "ytick.color": GRID,
     "ytick.labelcolor": _INK,
 }
 
@@ -95,16 +95,32 @@ def thinned(one: Series, *, max_points: int = MAX_POINTS) -> Series:
     )
 
 
-def _draw(
-    lines: Sequence[Series], label: str, log_scale: bool, steps_per_epoch: float | None
-) -> str:
+def page_svg(draw: Callable[[Axes], None], label: str, *, height: float = 2.7) -> str:
+    """`<svg>...</svg>` of one pair of axes, in the style and the colours of a page.
+
+    Args:
+        draw: Draws on the axes.
+        label: What the figure shows, for those who cannot see it.
+        height: Where the width is 4.
+    """
     with mpl.rc_context():
         # The user's own matplotlibrc, or TeX in it, must not change the page.
         mpl.rcdefaults()
         mpl.rcParams.update(_STYLE)
-        figure = Figure(figsize=(4.0, 2.7), layout="constrained")
-        axes = figure.add_subplot()
-        for one, colour in zip(lines, itertools.cycle(_COLOURS), strict=False):
+        figure = Figure(figsize=(4.0, height), layout="constrained")
+        draw(figure.add_subplot())
+        buffer = io.StringIO()
+        # Without a date, a program and a type no block of metadata with addresses is written.
+        nothing = dict.fromkeys(("Date", "Creator", "Format", "Type"))
+        FigureCanvasSVG(figure).print_svg(buffer, metadata=nothing)
+    return _for_page(buffer.getvalue(), label)
+
+
+def _draw(
+    lines: Sequence[Series], label: str, log_scale: bool, steps_per_epoch: float | None
+) -> str:
+    def draw(axes: Axes) -> None:
+        for one, colour in zip(lines, itertools.cycle(COLOURS), strict=False):
             _plot(axes, thinned(one), colour)
         if log_scale:
             axes.set_yscale("log")
@@ -122,11 +138,8 @@ def _draw(
             _add_epochs(axes, steps_per_epoch)
         if len(lines) > 1 or lines[0].split not in ("", "train"):
             axes.legend(loc="best")
-        buffer = io.StringIO()
-        # Without a date, a program and a type no block of metadata with addresses is written.
-        nothing = dict.fromkeys(("Date", "Creator", "Format", "Type"))
-        FigureCanvasSVG(figure).print_svg(buffer, metadata=nothing)
-    return _for_page(buffer.getvalue(), label)
+
+    return page_svg(draw, f"{label} over the steps")
 
 
 def _plot(axes: Axes, one: Series, colour: str) -> None:
@@ -175,4 +188,4 @@ def _for_page(document: str, label: str) -> str:
     head = re.sub(r'\s(xmlns(:\w+)?|width|height|version)="[^"]*"', "", head)
     for stand_in, colour in _PAGE_COLOURS.items():
         body = body.replace(stand_in, colour)
-    return f'{head} role="img" aria-label="{html.escape(label)} over the steps">{body}'
+    return f'{head} role="img" aria-label="{html.escape(label)}">{body}'

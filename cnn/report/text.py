@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 DASH = "\N{EN DASH}"
+NBSP = "\N{NO-BREAK SPACE}"
 
 
 class Section(NamedTuple):
@@ -26,7 +27,16 @@ def number(value: float) -> str:
 
 def percent(share: float, *, decimals: int = 2) -> str:
     """A share in [0, 1] as per cent; a dash for NaN, which stands for "nothing to count"."""
-    return DASH if math.isnan(share) else f"{100 * share:.{decimals}f}\N{NO-BREAK SPACE}%"
+    return DASH if math.isnan(share) else f"{100 * share:.{decimals}f}{NBSP}%"
+
+
+def quantity(value: float | int) -> str:
+    """Three digits and a word for the power: "425", "61.7 k", "416 k", "2.8 M", "1.2 G", "3 T"."""
+    for power, letter in ((12, "T"), (9, "G"), (6, "M"), (3, "k")):
+        # So that what rounds up to a thousand takes the next letter.
+        if abs(value) >= 0.9995 * 10**power:
+            return f"{value / 10**power:.3g}{NBSP}{letter}"
+    return f"{value:.3g}"
 
 
 def duration(seconds: float) -> str:

@@ -57,3 +57,19 @@ def test_what_strings_cannot_show_is_json():
     assert text.sections(settings) == [
         ("", [("a", "null"), ("b", "true"), ("c", '[0.1, "x"]'), ("d", '""'), ("e", "{}")])
     ]
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [
+        (0, "0"),
+        (425, "425"),
+        (999.6, "1 k"),
+        (61_706, "61.7 k"),
+        (2_310_000, "2.31 M"),
+        (1.2e9, "1.2 G"),
+        (3e12, "3 T"),
+    ],
+)
+def test_quantities_have_three_digits_and_a_letter(value, shown):
+    assert text.quantity(value).replace("\N{NO-BREAK SPACE}", " ") == shown
