@@ -18,8 +18,14 @@ import argparse
 import contextlib
 import os
 import pathlib
+import time
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from cnn.experiment import Experiment
+    from cnn.pretrained.initialise import Initial
+    from cnn.train import Outcome
 
 TAKES_CONFIG = True
 
@@ -61,12 +67,9 @@ def _train(config: Mapping[str, Any], directory: pathlib.Path, started: float) -
     from cnn.cli import workdir
 
     workdir.start_jax()
-    import rich.console
-
     from cnn import experiment as experiments
-    from cnn import train
     from cnn.parallel import hosts
-    from cnn.report.console import Console
+    from cnn.report import sessions
 
     leads = hosts.leads()
     experiment = experiments.build(config)
@@ -81,9 +84,30 @@ def _train(config: Mapping[str, Any], directory: pathlib.Path, started: float) -
     initial = workdir.initial(directory, experiment)
     if leads:
         workdir.record(directory, experiment, initial)
+    began = time.time() - (time.monotonic() - started)
+    with sessions.recorded(directory if leads else None, loop.num_steps, began) as session:
+        outcome = _loop(experiment, directory, initial, started)
+        session.step = outcome.step
+        if outcome.signal is not None:
+            session.code = 128 + outcome.signal
+            return session.code
+        return workdir.examine(directory, experiment, outcome.state, outcome.step)
+
+
+def _loop(
+    experiment: Experiment, directory: pathlib.Path, initial: Initial | None, started: float
+) -> Outcome:
+    import rich.console
+
+    from cnn import train
+    from cnn.cli import workdir
+    from cnn.parallel import hosts
+    from cnn.report.console import Console
+
+    loop = experiment.loop
     with contextlib.ExitStack() as stack:
         screen = None
-        if not leads:
+        if not hosts.leads():
             screen = rich.console.Console(file=stack.enter_context(open(os.devnull, "w")))
         console = Console(
             loop.num_steps,
@@ -102,5 +126,4 @@ def _train(config: Mapping[str, Any], directory: pathlib.Path, started: float) -
                 f"stopped by signal {outcome.signal} after step {outcome.step} of "
                 f"{loop.num_steps}; the checkpoint is saved, the same command goes on"
             )
-            return 128 + outcome.signal
-    return workdir.examine(directory, experiment, outcome.state, outcome.step)
+    return outcome
