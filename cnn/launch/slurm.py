@@ -8,10 +8,9 @@ import subprocess
 import sys
 from collections.abc import Sequence
 
-import jinja2
-
 from cnn.errors import UserError
 from cnn.launch.job import RESTART_CODES, Job, find_program, quoted, record
+from cnn.launch.template import render
 from cnn.report import files
 
 SCRIPT = "launch.sbatch"
@@ -58,13 +57,8 @@ class Slurm:
         log = (
             pathlib.Path(job.workdir).absolute() / "logs" / ("%A_%a.log" if is_array else "%j.log")
         )
-        environment = jinja2.Environment(
-            loader=jinja2.FileSystemLoader(pathlib.Path(__file__).parent),
-            trim_blocks=True,
-            undefined=jinja2.StrictUndefined,
-            keep_trailing_newline=True,
-        )
-        script = environment.get_template(_TEMPLATE).render(
+        script = render(
+            _TEMPLATE,
             name=job.name,
             directory=pathlib.Path.cwd(),
             log=log,

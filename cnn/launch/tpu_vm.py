@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import os
-import pathlib
-
-import jinja2
 
 from cnn.errors import UserError
 from cnn.launch.job import (
@@ -17,6 +14,7 @@ from cnn.launch.job import (
     install_commands,
     quoted,
 )
+from cnn.launch.template import render
 
 RUNTIMES = {
     "v4": "tpu-ubuntu2204-base",
@@ -24,7 +22,8 @@ RUNTIMES = {
     "v5p": "v2-alpha-tpuv5",
     "v6e": "v2-alpha-tpuv6e",
 }
-"""The software of a TPU VM by the kind of chip: cloud.google.com/tpu/docs/runtimes, 2026-11."""
+"""The software of a TPU VM by the kind of chip ("TPU software versions" of Google Cloud's documentation;
+tpu7x is to be had by GKE alone)."""
 
 _TEMPLATE = "tpu_vm.sh.jinja"
 _POLL_SECONDS = 30
@@ -77,13 +76,8 @@ class TpuVm:
             for index, run in enumerate(job.runs)
         ]
         at = [f"--zone={self.zone}"] + ([f"--project={self.project}"] if self.project else [])
-        environment = jinja2.Environment(
-            loader=jinja2.FileSystemLoader(pathlib.Path(__file__).parent),
-            trim_blocks=True,
-            undefined=jinja2.StrictUndefined,
-            keep_trailing_newline=True,
-        )
-        script = environment.get_template(_TEMPLATE).render(
+        script = render(
+            _TEMPLATE,
             at=quoted(at),
             accelerator_type=quoted([self.accelerator_type]),
             runtime_version=quoted([runtime]),
