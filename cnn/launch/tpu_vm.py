@@ -22,8 +22,8 @@ RUNTIMES = {
     "v5p": "v2-alpha-tpuv5",
     "v6e": "v2-alpha-tpuv6e",
 }
-"""The software of a TPU VM by the kind of chip ("TPU software versions" of Google Cloud's documentation;
-tpu7x is to be had by GKE alone)."""
+"""The software of a TPU VM by the kind of chip, from "TPU software versions" of Google Cloud's
+documentation; tpu7x is to be had by GKE alone."""
 
 _TEMPLATE = "tpu_vm.sh.jinja"
 _POLL_SECONDS = 30
