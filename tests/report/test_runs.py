@@ -1,6 +1,7 @@
 import json
 import os
 import socket
+import subprocess
 import time
 
 import pytest
@@ -43,11 +44,9 @@ def ended(started, seconds, code, step=0, **rest):
 
 def gone():
     """The number of a process that has been and is not."""
-    child = os.fork()
-    if not child:
-        os._exit(0)
-    os.waitpid(child, 0)
-    return child
+    child = subprocess.Popen(["true"])
+    child.wait()
+    return child.pid
 
 
 def only(directory):
