@@ -16,6 +16,8 @@ from cnn.errors import UserError, unknown
 COMMANDS = {
     "train": "train a model, or go on with a run",
     "compare": "compare models under one budget and several seeds: CNN against ViT",
+    "launch": "train in several processes, on a cluster or in a cloud, or a sweep",
+    "runs": "list runs: state, step, last metric, goodput",
     "evaluate": "measure a run's checkpoint on its evaluation split",
     "predict": "classify image files with a run's model or with weights",
     "weights": "convert or check weights of torchvision, timm or a run",

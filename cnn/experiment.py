@@ -302,8 +302,11 @@ def build_without_data(
         )
     task = call(config, "ema", call(config, "task", model, tx, strategy.gather))
 
+    # As one program: one after another, its operations take as long as a small step.
+    factor = jax.jit(schedule)
+
     def learning_rate(step: int) -> float:
-        return float(config["optimizer"]["learning_rate"] * schedule(jnp.asarray(step)))
+        return float(config["optimizer"]["learning_rate"] * factor(jnp.asarray(step)))
 
     return Experiment(config, facts, None, strategy, task, loop, steps_per_epoch, learning_rate)
 

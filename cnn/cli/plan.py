@@ -55,19 +55,20 @@ def run(args: argparse.Namespace) -> int:
     """Plans, prints, writes; 3 where it does not fit."""
     _check(args)
     from cnn.cli import config_file
+    from cnn.cli.sweep import combinations
     from cnn.plan import chips, sweep
 
-    combinations = list(sweep.combinations(args.sweep)) if args.sweep else [{}]
-    texts = [values.get(sweep.TOPOLOGY, args.topology) for values in combinations]
+    points = list(combinations(args.sweep)) if args.sweep else [{}]
+    texts = [values.get(sweep.TOPOLOGY, args.topology) for values in points]
     topologies = [chips.parse(text) for text in texts if text is not None]
     if len(topologies) < len(texts):
         raise UserError(f"say where: --topology={chips.EXAMPLE}, or topology=... in --sweep")
-    configs = [config_file.read(args.config, args.overrides + _overrides(v)) for v in combinations]
+    configs = [config_file.read(args.config, args.overrides + _overrides(v)) for v in points]
     _start_jax()
     from cnn.plan import plan
 
     rows = []
-    for values, topology, config in zip(combinations, topologies, configs, strict=True):
+    for values, topology, config in zip(points, topologies, configs, strict=True):
         request = plan.Request(
             topology,
             args.price,

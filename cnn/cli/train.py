@@ -18,6 +18,7 @@ import argparse
 import contextlib
 import os
 import pathlib
+import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -91,24 +92,32 @@ def carry_out(
     """
     from cnn.cli import workdir
     from cnn.parallel import hosts
+    from cnn.report import sessions
 
+    leads = hosts.leads()
     workdir.check_same_config(directory, experiment)
     experiment.check_sizes()
-    if workdir.is_finished(directory, experiment.loop.num_steps):
-        if hosts.leads():
-            print(f"{directory} is finished: step {experiment.loop.num_steps:,}, nothing to do")
+    loop = experiment.loop
+    if workdir.is_finished(directory, loop.num_steps):
+        if leads:
+            print(f"{directory} is finished: step {loop.num_steps:,}, nothing to do")
             print(f"report: {directory / 'report.html'}")
         return None
     initial = workdir.initial(directory, experiment)
-    if hosts.leads():
+    if leads:
         workdir.record(directory, experiment, initial)
-    outcome = _run(experiment, directory, initial, started)
-    if outcome.signal is None:
-        workdir.examine(directory, experiment, outcome.state, outcome.step)
+    began = time.time() - (0 if started is None else time.monotonic() - started)
+    with sessions.recorded(directory if leads else None, loop.num_steps, began) as session:
+        outcome = _loop(experiment, directory, initial, started)
+        session.step = outcome.step
+        if outcome.signal is None:
+            workdir.examine(directory, experiment, outcome.state, outcome.step)
+        else:
+            session.code = 128 + outcome.signal
     return outcome
 
 
-def _run(
+def _loop(
     experiment: Experiment,
     directory: pathlib.Path,
     initial: Initial | None,

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
-from cnn.errors import UserError
 from cnn.plan.plan import Plan
 
 TOPOLOGY = "topology"
@@ -18,29 +16,6 @@ class Row(NamedTuple):
     values: dict[str, str]
     plan: Plan | None
     error: str = ""
-
-
-def combinations(text: str) -> Iterator[dict[str, str]]:
-    """Every combination of a text such as `topology=v5e:4x4,v6e:4x4;loader.batch_size=2048,4096`.
-
-    Values are parted by "|" where there is one in them, so that they may contain commas:
-    `parallel.mesh=data:16|data:4,fsdp:4`.
-
-    Raises:
-        UserError: If the text is not of that form, or a key comes twice.
-    """
-    axes: dict[str, list[str]] = {}
-    for part in text.split(";"):
-        key, equals, values = part.strip().partition("=")
-        choices = [value.strip() for value in values.split("|" if "|" in values else ",")]
-        if not key or not equals or not all(choices) or key in axes:
-            raise UserError(
-                f"cannot read {part.strip()!r} of the sweep; write KEY=VALUE,VALUE;KEY=VALUE, "
-                "for instance 'topology=v5e:4x4,v6e:4x4;loader.batch_size=2048,4096'"
-            )
-        axes[key.removeprefix("config.")] = choices
-    for values in itertools.product(*axes.values()):
-        yield dict(zip(axes, values, strict=True))
 
 
 def cheapest(rows: Sequence[Row], deadline_hours: float | None) -> int | None:

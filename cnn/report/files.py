@@ -10,7 +10,12 @@ import pathlib
 from collections.abc import Iterator
 from typing import Any
 
+from etils import epath
+
 from cnn.errors import UserError
+
+Path = pathlib.Path | epath.Path
+"""A path to read from, of this machine or of a bucket."""
 
 
 @contextlib.contextmanager
@@ -64,7 +69,7 @@ def decode_float(value: float | str) -> float:
     return float(value)
 
 
-def read_json(path: pathlib.Path) -> dict[str, Any] | None:
+def read_json(path: Path) -> dict[str, Any] | None:
     """The object in a JSON file, or None where there is no such file.
 
     Raises:

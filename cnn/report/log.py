@@ -144,7 +144,7 @@ class MetricLog:
         self._board.flush()
 
 
-def read_metrics(workdir: str | pathlib.Path) -> list[dict[str, Any]]:
+def read_metrics(workdir: str | files.Path) -> list[dict[str, Any]]:
     """The lines of the metric log, in order: `step` an int, everything else a float.
 
     A half-written last line is left out. A run without a log has no lines.
@@ -152,7 +152,7 @@ def read_metrics(workdir: str | pathlib.Path) -> list[dict[str, Any]]:
     Raises:
         UserError: If another line is damaged, or the file cannot be read.
     """
-    path = pathlib.Path(workdir) / METRICS_FILE
+    path = (pathlib.Path(workdir) if isinstance(workdir, str) else workdir) / METRICS_FILE
     records = [record for _, record in _parse(path)]
     return [
         {
@@ -173,7 +173,7 @@ def _drop_after(path: pathlib.Path, step: int) -> None:
     files.write_atomically(path, b"".join(line + b"\n" for line in kept))
 
 
-def _parse(path: pathlib.Path) -> list[tuple[bytes, dict[str, Any]]]:
+def _parse(path: files.Path) -> list[tuple[bytes, dict[str, Any]]]:
     """Each whole line with its object."""
     try:
         lines = path.read_bytes().split(b"\n")
