@@ -145,8 +145,8 @@ def test_along_model_only_sums_are_sent():
     text, _ = program("vit_test", {**CUT, "mesh": "data:4,model:2"})
     assert not results(text, "all-gather")
     assert not results(text, "all-to-all")
-    # The tokens of a part of the batch, 16 patches and one for the class, as rows.
-    assert (8 * 17, 32) in results(text, "all-reduce")
+    # The tokens of a part of the batch: 16 patches and one for the class.
+    assert (8, 17, 32) in results(text, "all-reduce")
 
 
 def test_groups_that_one_device_has_need_no_sum_for_statistics():
