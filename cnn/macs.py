@@ -29,7 +29,12 @@ def count(function: Callable[..., Any], *args: Any) -> int:
     Raises:
         ValueError: If a product is inside a loop whose number of turns is known only at run time.
     """
-    return _of_jaxpr(jax.make_jaxpr(function)(*args).jaxpr)
+    return count_traced(jax.make_jaxpr(function)(*args))
+
+
+def count_traced(program: core.ClosedJaxpr) -> int:
+    """As `count`, of what `jax.make_jaxpr` made or `jax.jit` traced."""
+    return _of_jaxpr(program.jaxpr)
 
 
 def _of_jaxpr(jaxpr: core.Jaxpr) -> int:

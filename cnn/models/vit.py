@@ -141,11 +141,12 @@ class Block(linen.Module):
     def __call__(self, x: Tokens, *, train: bool) -> Tokens:
         """The block's output."""
 
-        def dense(features: int, name: str) -> nn.Dense:
-            return nn.Dense(features, kernel_init=_init, dtype=self.dtype, name=name)
+        def dense(features: int, name: str, parent: linen.Module = self) -> nn.Dense:
+            options: Any = {"kernel_init": _init, "dtype": self.dtype}
+            return nn.Dense(features, **options, name=name, parent=parent)
 
-        def dropout(y: Tokens) -> Tokens:
-            return linen.Dropout(self.dropout_rate)(y, deterministic=not train)
+        def dropout(y: Tokens, parent: linen.Module = self) -> Tokens:
+            return linen.Dropout(self.dropout_rate, parent=parent)(y, deterministic=not train)
 
         def branch(y: Tokens, name: str) -> Tokens:
             y = dropout(y)
@@ -161,8 +162,19 @@ class Block(linen.Module):
         )
         x = x + branch(attention(y, train=train), "attention")
         y = nn.LayerNorm(dtype=self.dtype, name="mlp_norm")(x)
-        y = nn.activation(self.activation)(dense(self.mlp_ratio * x.shape[-1], "expand")(y))
-        return x + branch(dense(x.shape[-1], "project")(dropout(y)), "mlp")
+        y = dense(self.mlp_ratio * x.shape[-1], "expand")(y)
+
+        def activate_and_project(
+            block: linen.Module, hidden: Float[Array, "batch tokens hidden"]
+        ) -> Tokens:
+            hidden = dropout(nn.activation(self.activation)(hidden), block)
+            return dense(x.shape[-1], "project", block)(hidden)
+
+        # Both the activation and its slope come from what goes into it: where half precision says
+        # that memory is scarce, one hidden layer a block is kept for the derivative, not two.
+        if jnp.finfo(self.dtype).bits < 32:
+            activate_and_project = linen.remat(activate_and_project)
+        return x + branch(activate_and_project(self, y), "mlp")
 
 
 class Backbone(linen.Module):

@@ -3,10 +3,12 @@
 import functools
 from types import ModuleType
 
+import numpy as np
 from jax.interpreters import ad
+from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
-from cnn.ops import depthwise, formulation, grouped, onednn, plain, products
+from cnn.ops import depthwise, double, formulation, grouped, onednn, plain, products
 from cnn.ops.window import Padding, Pair, Slide, check_fits, pair, sides
 
 Image = Float[Array, "batch _ _ _"]
@@ -26,7 +28,7 @@ def conv(
 
     On a CPU it and its derivatives are formulated by shape: `products` where windows do not
     overlap; else `onednn` where it serves; else `depthwise`, `grouped`, and for a dense convolution
-    `lax`'s own, which no formulation in plain JAX beat.
+    `lax`'s own, which no formulation in plain JAX beat in single precision, and `double`.
 
     Args:
         x: The images, of the kernel's dtype.
@@ -54,23 +56,25 @@ def conv(
     return formulation.bind(_CONV, x, kernel, spec=slide)
 
 
-def _formulations(slide: Slide, group_channels: int) -> ModuleType:
+def _formulations(slide: Slide, group_channels: int, dtype: DTypeLike) -> ModuleType:
     """The file of a shape: its `forward`, `image_gradient` and `kernel_gradient`."""
     if slide.groups > 1:
         return depthwise if group_channels == 1 else grouped
-    return products if products.fits(slide) else plain
+    if products.fits(slide):
+        return products
+    return double if dtype == np.float64 else plain
 
 
 def _forward(x: Image, kernel: Kernel, *, spec: Slide) -> Image:
-    return _formulations(spec, kernel.shape[2]).forward(x, kernel, spec)
+    return _formulations(spec, kernel.shape[2], kernel.dtype).forward(x, kernel, spec)
 
 
 def _image_gradient(g: Image, kernel: Kernel, *, spec: Slide) -> Image:
-    return _formulations(spec, kernel.shape[2]).image_gradient(g, kernel, spec)
+    return _formulations(spec, kernel.shape[2], kernel.dtype).image_gradient(g, kernel, spec)
 
 
 def _kernel_gradient(x: Image, g: Image, *, spec: Slide) -> Kernel:
-    return _formulations(spec, x.shape[-1] // spec.groups).kernel_gradient(x, g, spec)
+    return _formulations(spec, x.shape[-1] // spec.groups, x.dtype).kernel_gradient(x, g, spec)
 
 
 def _library_forward(x: Image, kernel: Kernel, *, spec: Slide) -> Image:

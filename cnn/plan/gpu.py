@@ -40,7 +40,7 @@ def estimate(step: Step, num_chips: int, chips_per_host: int) -> Costs:
     sent = 2 * gradients * (num_chips - 1) / num_chips
     return Costs(
         Memory(_bytes_of((state, batch)), most_alive(traced.jaxpr.jaxpr), 0),
-        2.0 * macs.count(core.jaxpr_as_fun(traced.jaxpr), *traced.jaxpr.in_avals),
+        2.0 * macs.count_traced(traced.jaxpr),
         turns * cost["bytes accessed"],
         {"all-reduce": Traffic(1, gradients, sent)} if num_chips > 1 else {},
         num_hosts=-(-num_chips // chips_per_host),

@@ -48,11 +48,9 @@ def check(f, *primals, tolerance=1e-5):
         for got, leaf in leaves:
             assert got.dtype == leaf.dtype
             # Rounding is of the size of what is summed, not of each sum.
-            scale = float(jnp.max(jnp.abs(leaf.astype(jnp.float32)))) + 1e-6
-            np.testing.assert_allclose(
-                got.astype(jnp.float32), leaf.astype(jnp.float32), rtol=0, atol=tolerance * scale,
-                err_msg=name,
-            )  # fmt: skip
+            got, leaf = (y.astype(jnp.promote_types(y.dtype, jnp.float32)) for y in (got, leaf))
+            scale = float(jnp.max(jnp.abs(leaf))) + 1e-6
+            np.testing.assert_allclose(got, leaf, rtol=0, atol=tolerance * scale, err_msg=name)
 
 
 def fits(size, window, padding, dilation):
@@ -99,6 +97,17 @@ def test_each_kind_of_convolution(name, dtype, tolerance):
     shape, options = CONVOLUTIONS[name]
     x, kernel = draw(0, 3, 8, 7, 6, dtype=dtype), draw(1, *shape, dtype=dtype)
     check(functools.partial(ops.conv, **options), x, kernel, tolerance=tolerance)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"padding": 1}, {"stride": (2, 3), "padding": ((0, 2), (1, 0))}, {"dilation": (2, 1)}],
+    ids=["padding", "stride", "dilation"],
+)
+def test_dense_convolutions_in_double_precision(options):
+    with jax.enable_x64(True):
+        x, kernel = draw(0, 2, 8, 7, 6, dtype="float64"), draw(1, 3, 2, 6, 4, dtype="float64")
+        check(functools.partial(ops.conv, **options), x, kernel, tolerance=1e-13)
 
 
 @pytest.mark.parametrize("name", CONVOLUTIONS)
