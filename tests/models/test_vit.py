@@ -221,3 +221,17 @@ def test_a_representation_layer_before_the_logits():
 def test_fields_that_make_no_network(fields, message):
     with pytest.raises(UserError, match=message):
         build("vit_test", **fields)
+
+
+def test_in_half_precision_a_block_keeps_one_hidden_layer():
+    def kept(dtype):
+        model, variables = build("vit_test", dtype=dtype)
+        x = images("vit_test").astype(dtype)
+
+        def backward(params):
+            return jax.vjp(lambda p: model.apply({"params": p}, x, train=True), params)[1]
+
+        leaves = jax.tree.leaves(jax.eval_shape(backward, variables["params"]))
+        return sum(leaf.shape[-2:] == (17, 4 * 32) for leaf in leaves)
+
+    assert (kept("float32"), kept("bfloat16")) == (2 * 2, 2)
