@@ -3,15 +3,18 @@
 from cnn.optim.decay import Decay, kernels, make_decay
 from cnn.optim.ema import with_ema
 from cnn.optim.optimizers import OPTIMIZERS, average_gradients, make_optimizer
+from cnn.optim.rates import LayersAbove, with_rates
 from cnn.optim.schedule import make_schedule
 
 __all__ = [
     "OPTIMIZERS",
     "Decay",
+    "LayersAbove",
     "average_gradients",
     "kernels",
     "make_decay",
     "make_optimizer",
     "make_schedule",
     "with_ema",
+    "with_rates",
 ]
