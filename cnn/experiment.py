@@ -20,11 +20,13 @@ from flax.errors import FlaxError
 
 from cnn import checkpoint, data, models, optim, parallel, resident
 from cnn import feed as feeds
-from cnn.core import Gather, Task
+from cnn.core import Gather, Task, without_teacher
 from cnn.errors import UserError, unknown
 from cnn.evaluators import classification as classification_evaluator
+from cnn.loop import Loop, make_loop
 from cnn.pretrained import facts, initialise, whitening
-from cnn.tasks import classification
+from cnn.pretrained.teacher import Teacher, make_teacher
+from cnn.tasks import classification, distillation
 
 Config = Mapping[str, Any]
 """Sections by name, as JSON holds them: dicts, lists, numbers, strings."""
@@ -64,15 +66,6 @@ class DataFacts(NamedTuple):
     class_names: tuple[str, ...]
     num_train: int
     num_eval: int
-
-
-class Loop(NamedTuple):
-    """How long to train and when to do what else, all in steps."""
-
-    num_steps: int
-    log_every_steps: int
-    eval_every_steps: int
-    checkpoint_every_steps: int
 
 
 class Evaluation(NamedTuple):
@@ -212,8 +205,11 @@ class Experiment(NamedTuple):
         """What the training starts from, as the section `init` says; None where from nothing."""
         known = facts.of_config(self.config, self.facts.class_names)
         state = self.abstract_state()
-        initial = call(self.config, "init", state, known)
-        return call(self.config, "whitening", initial, state, known, self._example_images)
+        student = state._replace(model_state=without_teacher(state.model_state))
+        initial = call(self.config, "init", student, known)
+        initial = call(self.config, "whitening", initial, student, known, self._example_images)
+        teacher = call(self.config, "teacher", len(self.facts.class_names))
+        return initial if teacher is None else teacher.joined(initial, state, known)
 
     def _example_images(self, count: int) -> np.ndarray:
         """So many training images, spread evenly over them, as the model sees them unchanged."""
@@ -322,66 +318,33 @@ def build_without_data(
         call(config, "regularization"),
         layers_above=functools.partial(models.layers_above, **config["model"]),
     )
+    rate = config["optimizer"]["learning_rate"]
+    free = call(config, "schedule_free", lambda step: rate * schedule(step))
     tx = optax.chain(
         optim.average_gradients(strategy.axis_name),
-        call(config, "rates", optimizer, steps_per_epoch),
+        free.optimizer(call(config, "rates", optimizer, steps_per_epoch)),
     )
+    tx = call(config, "sharpness", tx, strategy.axis_name)
     parts = config["task"]["accumulate_steps"]
     if parts < 1 or batch_size % (parts * strategy.num_parts):
         raise UserError(
             f"a batch of {batch_size} over {strategy.num_parts} devices cannot be cut into "
             f"{parts} equal parts (task.accumulate_steps)"
         )
-    task = call(config, "task", model, tx, strategy.gather)
-    task = call(config, "ema", task, loop.num_steps)
+    teacher = call(config, "teacher", len(facts.class_names))
+    task = call(config, "task", model, tx, strategy.gather, teacher)
+    averaged = free.task(task)
+    if averaged is not task and config["ema"]["decay"]:
+        raise UserError("schedule_free.b1 evaluates an average of its own; set ema.decay=0")
+    task = call(config, "ema", averaged, loop.num_steps)
 
     # As one program: one after another, its operations take as long as a small step.
     factor = jax.jit(schedule)
 
     def learning_rate(step: int) -> float:
-        return float(config["optimizer"]["learning_rate"] * factor(jnp.asarray(step)))
+        return float(rate * factor(jnp.asarray(step)))
 
     return Experiment(config, facts, None, strategy, task, loop, steps_per_epoch, learning_rate)
-
-
-def make_loop(
-    steps_per_epoch: int,
-    *,
-    num_epochs: float,
-    num_steps: int,
-    log_every_steps: int,
-    eval_every_steps: int,
-    checkpoint_every_steps: int,
-) -> Loop:
-    """Cadences in steps.
-
-    Args:
-        steps_per_epoch: Of the training data; an epoch drops the rest that fills no batch.
-        num_epochs: Length of the training; read only where `num_steps` is 0.
-        num_steps: Length of the training; 0 means `num_epochs`.
-        log_every_steps: Training metrics are means over so many steps.
-        eval_every_steps: 0 means once an epoch; the last step always evaluates.
-        checkpoint_every_steps: 0 means once an epoch; the last step always saves.
-
-    Raises:
-        UserError: If the training would have no step, or a cadence is negative.
-    """
-    total = num_steps or round(num_epochs * steps_per_epoch)
-    if total < 1:
-        raise UserError(
-            f"nothing to train: train.num_steps is {num_steps}, train.num_epochs {num_epochs}"
-        )
-    if log_every_steps < 1 or min(eval_every_steps, checkpoint_every_steps) < 0:
-        raise UserError(
-            "train.log_every_steps must be at least 1, eval_every_steps and "
-            "checkpoint_every_steps at least 0"
-        )
-    return Loop(
-        total,
-        log_every_steps,
-        eval_every_steps or steps_per_epoch,
-        checkpoint_every_steps or steps_per_epoch,
-    )
 
 
 def make_evaluation(*, batch_size: int, views: str = "center") -> Evaluation:
@@ -399,6 +362,7 @@ def _make_task(
     model: nn.Module,
     tx: optax.GradientTransformation,
     gather: Gather | None,
+    teacher: Teacher | None,
     *,
     name: str,
     **options: Any,
@@ -409,7 +373,11 @@ def _make_task(
     for key in options:
         if key not in known:
             raise unknown(f"key of config.task for {name}", key, known)
-    return KINDS[name].make(model, tx, gather, **options)
+    if teacher is None:
+        return KINDS[name].make(model, tx, gather, **options)
+    if "distillation" not in known:
+        raise UserError(f"teacher.name={teacher.name!r}, but the task {name} has no distillation")
+    return KINDS[name].make(model, tx, gather, teacher.model, **options)
 
 
 SECTIONS: dict[str, Callable[..., Any]] = {
@@ -426,11 +394,14 @@ SECTIONS: dict[str, Callable[..., Any]] = {
     "model": models.classifier,
     "init": initialise.load_initial,
     "whitening": whitening.whiten,
+    "teacher": make_teacher,
     "task": _make_task,
     "optimizer": optim.make_optimizer,
     "regularization": optim.make_decay,
     "schedule": optim.make_schedule,
     "rates": optim.with_rates,
+    "schedule_free": optim.make_schedule_free,
+    "sharpness": optim.with_sharpness,
     "ema": optim.with_ema,
     "train": make_loop,
     "checkpoint": checkpoint.Checkpoints,
@@ -450,6 +421,7 @@ def defaults(task: str = "classification") -> dict[str, Any]:
         for kind, known in data.OPTIONS.items()
         for key, default in known.items()
     }
+    options |= {f"task.distillation.{key}": value for key, value in distillation.DEFAULTS.items()}
     options |= {
         f"optimizer.options.{name}.{p.name}": p.default
         for name, function in optim.OPTIMIZERS.items()

@@ -116,6 +116,8 @@ def get_config() -> Any:
     config.init = ConfigDict({"weights": "", "head": "auto", "channels": "error", "skip": ()})
     # cnn.pretrained.whitening.whiten
     config.whitening = ConfigDict({"num_images": 0})
+    # cnn.pretrained.teacher.make_teacher
+    config.teacher = ConfigDict({"name": "", "weights": ""})
     # cnn.tasks.classification.Options
     config.task = ConfigDict(
         {
@@ -127,6 +129,7 @@ def get_config() -> Any:
             "mixing": {"mixup_alpha": 0.0, "cutmix_alpha": 0.0, "per_example": False},
             "loss": "softmax",
             "target_threshold": 0.0,
+            "distillation": {"kind": "none", "weight": 0.5, "temperature": 1.0},
         }
     )
 
@@ -178,6 +181,10 @@ def get_config() -> Any:
     )
     # cnn.optim.with_rates
     config.rates = ConfigDict({"factors": (), "trained_epochs": ()})
+    # cnn.optim.make_schedule_free
+    config.schedule_free = ConfigDict({"b1": 0.0, "weight_lr_power": 2.0})
+    # cnn.optim.with_sharpness
+    config.sharpness = ConfigDict({"rho": 0.0})
     # cnn.optim.with_ema
     config.ema = ConfigDict(
         {
@@ -189,7 +196,7 @@ def get_config() -> Any:
         }
     )
 
-    # cnn.experiment.make_loop
+    # cnn.loop.make_loop
     config.train = ConfigDict(
         {
             "num_epochs": 90.0,

@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import flax.traverse_util
 import jax
 import jax.numpy as jnp
 import optax
@@ -13,6 +14,7 @@ from flax import linen as nn
 from jaxtyping import Array, Float, Int
 
 from cnn.core import (
+    TEACHER,
     Batch,
     Gather,
     Key,
@@ -23,8 +25,10 @@ from cnn.core import (
     Task,
     TrainState,
     descend,
+    without_teacher,
 )
 from cnn.errors import UserError, check_not_negative, unknown
+from cnn.tasks.distillation import make_teaching
 from cnn.tasks.mixing import make_mix, mix_targets
 from cnn.tasks.views import over_views
 
@@ -37,6 +41,8 @@ LOSSES: dict[str, Callable[[Logits, Logits], Float[Array, " batch"]]] = {
     ),
 }
 """By name, (logits, targets) -> the loss of each example."""
+
+_SOWN = ("auxiliary", "distillation")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -60,6 +66,8 @@ class Options:
         target_threshold: With `sigmoid`, a class counts whole where its target, mixed and smoothed,
             is above this, and not at all elsewhere, in [0, 1); 0.2 in procedures A1 and A2 of
             "ResNet strikes back". 0 leaves the targets as they are.
+        distillation: Options of `cnn.tasks.distillation.make_teaching`; None is none. The metric
+            `loss` is that by the labels then too, and `distillation_loss` that by the teacher.
 
     Raises:
         UserError: If a value is out of its range, or a threshold meant for another loss.
@@ -72,6 +80,7 @@ class Options:
     mixing: Mapping[str, Any] | None = None
     loss: str = "softmax"
     target_threshold: float = 0.0
+    distillation: Mapping[str, Any] | None = None
 
     def __post_init__(self) -> None:
         for name in ("label_smoothing", "target_threshold"):
@@ -91,6 +100,7 @@ def make(
     model: nn.Module,
     tx: optax.GradientTransformation,
     gather: Gather | None = None,
+    teacher: nn.Module | None = None,
     **options: Any,
 ) -> Task[TrainState]:
     """Classification, one class an image.
@@ -109,58 +119,51 @@ def make(
         model: Images to logits, with the keyword `train`.
         tx: The optimizer.
         gather: As in `descend`.
+        teacher: Images, mixed as the model sees them, to logits, for distillation. Its variables
+            are in the model state, zeros until something is put there, so that a run that goes on
+            needs no file of them.
         **options: The fields of `Options`.
 
     Raises:
-        UserError: As `Options`, or for what mixing refuses.
+        UserError: As `Options`, or for what mixing or distillation refuses.
     """
     chosen = Options(**options)
-    loss_of, top_k = LOSSES[chosen.loss], chosen.top_k
-    mix = make_mix(chosen.mixing)
-
-    def measure(
-        logits: Float[Array, "batch classes"],
-        labels: Int[Array, " batch"],
-        weight: Float[Array, " batch"],
-        losses: Float[Array, " batch"],
-    ) -> Metrics:
-        correct = jnp.argmax(logits, axis=-1) == labels
-        metrics = {"loss": Mean.of(losses, weight), "accuracy": Mean.of(correct, weight)}
-        if top_k:
-            _, best = jax.lax.top_k(logits, min(top_k, logits.shape[-1]))
-            in_top = jnp.any(best == labels[:, None], axis=-1)
-            metrics[f"top{top_k}_accuracy"] = Mean.of(in_top, weight)
-        return metrics
+    loss_of = LOSSES[chosen.loss]
+    mix, teaching = make_mix(chosen.mixing), make_teaching(teacher, chosen.distillation)
 
     def loss_fn(
         params: Params, model_state: ModelState, batch: Batch, key: Key
     ) -> tuple[Float[Array, ""], tuple[ModelState, Metrics]]:
-        images, weight = batch["image"], batch.get("weight")
-        if weight is None:
-            weight = jnp.ones(len(images), jnp.float32)
-        else:
-            # Padding weighs 0, but 0 times the gradient of a NaN is a NaN.
-            real = weight.reshape(-1, *(1 for _ in images.shape[1:])) > 0
-            images = jnp.where(real, images, 0)
+        images, weight = _without_padding(batch)
         images, kept = mix(key, images, weight)
-        logits, auxiliary, model_state = forward_train(model, params, model_state, images, key)
+        logits, sown, moved = forward_sown(model, params, model_state, images, key)
         targets = _targets(chosen, mix_targets(one_hot(batch["label"], logits), kept))
         losses = loss_of(logits, targets)
-        metrics = measure(logits, batch["label"], weight, losses)
-        loss = metrics["loss"].compute()
-        for others in auxiliary if chosen.auxiliary_weight else ():
+        metrics = measure(logits, batch, weight, losses, top_k=chosen.top_k)
+        if teaching is not None:
+            said = teaching.logits(model_state, images)
+            tokens = sown.get("distillation", {})
+            losses, taught = teaching.total(
+                _by_name(tokens), logits, said, lambda logits: loss_of(logits, targets)
+            )
+            metrics["distillation_loss"] = Mean.of(taught, weight)
+            moved[TEACHER] = model_state[TEACHER]
+        loss = Mean.of(losses, weight).compute()
+        for others in jax.tree.leaves(sown["auxiliary"]) if chosen.auxiliary_weight else ():
             losses = loss_of(others, targets)
             loss += chosen.auxiliary_weight * Mean.of(losses, weight).compute()
-        return loss, (model_state, metrics)
+        return loss, (moved, metrics)
 
     def init(key: Key, batch: Batch) -> TrainState:
         variables = model.init({"params": key}, batch["image"][:1], train=False)
         model_state = {name: value for name, value in variables.items() if name != "params"}
+        if teaching is not None:
+            model_state |= teaching.blank(batch["image"][:1])
         params = variables["params"]
         return TrainState(jnp.zeros((), jnp.int32), params, model_state, tx.init(params))
 
     def forward(state: TrainState, batch: Batch) -> Float[Array, "batch classes"]:
-        variables = {"params": state.params, **state.model_state}
+        variables = {"params": state.params, **without_teacher(state.model_state)}
         return over_views(
             lambda images: model.apply(variables, images, train=False), batch["image"]
         )
@@ -168,7 +171,7 @@ def make(
     def evaluate(state: TrainState, batch: Batch) -> Metrics:
         logits = forward(state, batch)
         losses = loss_of(logits, one_hot(batch["label"], logits))
-        return measure(logits, batch["label"], batch["weight"], losses)
+        return measure(logits, batch, batch["weight"], losses, top_k=chosen.top_k)
 
     def predict(state: TrainState, batch: Batch) -> Mapping[str, Float[Array, "batch classes"]]:
         logits = forward(state, batch)
@@ -178,9 +181,38 @@ def make(
     return Task(init, step, evaluate, predict)
 
 
+def measure(
+    logits: Logits,
+    batch: Batch,
+    weight: Float[Array, " batch"],
+    losses: Float[Array, " batch"],
+    *,
+    top_k: int,
+) -> Metrics:
+    """What is reported of a batch, in training and evaluation."""
+    labels = batch["label"]
+    correct = jnp.argmax(logits, axis=-1) == labels
+    metrics = {"loss": Mean.of(losses, weight), "accuracy": Mean.of(correct, weight)}
+    if top_k:
+        _, best = jax.lax.top_k(logits, min(top_k, logits.shape[-1]))
+        in_top = jnp.any(best == labels[:, None], axis=-1)
+        metrics[f"top{top_k}_accuracy"] = Mean.of(in_top, weight)
+    return metrics
+
+
 def one_hot(labels: Int[Array, " batch"], logits: Logits) -> Logits:
     """1 at the class of each example, for as many classes as there are logits."""
     return jax.nn.one_hot(labels, logits.shape[-1])
+
+
+def _without_padding(batch: Batch) -> tuple[Any, Float[Array, " batch"]]:
+    """The images, those of padding zero, and the weights, 1 where there are none."""
+    images, weight = batch["image"], batch.get("weight")
+    if weight is None:
+        return images, jnp.ones(len(images), jnp.float32)
+    # Padding weighs 0, but 0 times the gradient of a NaN is a NaN.
+    real = weight.reshape(-1, *(1 for _ in images.shape[1:])) > 0
+    return jnp.where(real, images, 0), weight
 
 
 def _targets(options: Options, targets: Logits) -> Logits:
@@ -198,13 +230,28 @@ def forward_train(
 
     `key` draws the dropout.
     """
+    logits, sown, moved = forward_sown(model, params, model_state, images, key)
+    return logits, jax.tree.leaves(sown["auxiliary"]), moved
+
+
+def forward_sown(
+    model: nn.Module, params: Params, model_state: ModelState, images: Any, key: Key
+) -> tuple[Float[Array, "batch classes"], dict[str, Any], dict[str, Any]]:
+    """As `forward_train`, with all that the model sowed, by collection: `auxiliary` and others."""
+    state = without_teacher(model_state)
     logits, moved = model.apply(
-        {"params": params, **model_state},
+        {"params": params, **state},
         images,
         train=True,
-        mutable=[*model_state, "auxiliary"],
+        mutable=[*state, *_SOWN],
         rngs={"dropout": key},
     )
     moved = dict(moved)
-    auxiliary = jax.tree.leaves(moved.pop("auxiliary", {}))
-    return logits, auxiliary, moved  # type: ignore[return-value]
+    sown = {name: moved.pop(name, {}) for name in _SOWN}
+    return logits, sown, moved  # type: ignore[return-value]
+
+
+def _by_name(sown: Any) -> dict[str, Any]:
+    """What was sown under each name, in whatever module."""
+    flat = flax.traverse_util.flatten_dict(sown)
+    return {path[-1]: values for path, values in flat.items()}

@@ -27,6 +27,7 @@ def test_deterministic_adds_a_flag_that_xla_knows(monkeypatch):
 
 def test_a_run_from_before_the_parts_of_recipes_goes_on_and_only_with_them_off(tmp_path):
     old = tiny.config()
+    del old["sharpness"], old["schedule_free"], old["teacher"], old["task"]["distillation"]
     del old["rates"], old["whitening"], old["optimizer"]["layer_decay"]
     del old["optimizer"]["options"]["lars"], old["task"]["loss"], old["task"]["target_threshold"]
     del old["ema"]["ramp"], old["ema"]["every_steps"], old["ema"]["write_back"]

@@ -70,6 +70,12 @@ def test_mixing_lists_every_option_with_its_default():
     assert base.get_config().task.mixing.to_dict() == DEFAULTS
 
 
+def test_distillation_lists_every_option_with_its_default():
+    from cnn.tasks.distillation import DEFAULTS
+
+    assert base.get_config().task.distillation.to_dict() == DEFAULTS
+
+
 def test_data_options_list_every_option_with_its_default():
     from cnn.data.sources import OPTIONS
 
