@@ -1,5 +1,7 @@
 """airbench94's curves and factors at named steps, against the values of its code."""
 
+import pathlib
+
 import jax
 import numpy as np
 import optax
@@ -8,12 +10,13 @@ import pytest
 from cnn import experiment as experiments
 from cnn.cli import config_file
 
+CONFIG = pathlib.Path(__file__).parents[2] / "configs" / "cifar10" / "airbench94.py"
 PEAK = 11.5 / (1 + 1 / 0.15)
 
 
 @pytest.fixture(scope="module")
 def run():
-    config = config_file.read("configs/cifar10/airbench94.py", ["--config.parallel.num_devices=1"])
+    config = config_file.read(str(CONFIG), ["--config.parallel.num_devices=1"])
     facts = experiments.DataFacts(tuple("abcdefghij"), num_train=50_000, num_eval=10_000)
     return experiments.build_without_data(config, facts)
 
