@@ -68,6 +68,16 @@ class TrainState(NamedTuple):
     ema: PyTree = None
 
 
+TEACHER = "teacher"
+"""The collection of the model state that holds the variables of a network that teaches the one that
+is trained; a step reads them and leaves them as they are."""
+
+
+def without_teacher(model_state: ModelState) -> dict[str, Any]:
+    """The collections of the network that is trained itself."""
+    return {name: value for name, value in model_state.items() if name != TEACHER}
+
+
 S = TypeVar("S")
 
 
@@ -111,7 +121,8 @@ def descend(
 
     Args:
         loss_fn: The loss.
-        tx: The optimizer.
+        tx: The optimizer. It is given, as `grad_fn`, the gradients of this step as a function of
+            parameters, for what needs them at other places than the state's.
         accumulate_steps: The batch is cut into this many parts, whose gradients are averaged before
             the one update: the same step in less memory. Batch norm sees each part by itself, and
             parts count alike, so with padding the step is the same only if it is spread evenly.
@@ -157,10 +168,17 @@ def descend(
         # Part i is every n-th example, so a batch that is sharded over devices stays where it is.
         return jnp.moveaxis(x.reshape(-1, accumulate_steps, *x.shape[1:]), 1, 0)
 
+    optimizer = optax.with_extra_args_support(tx)
+    gradients = whole if accumulate_steps == 1 else in_parts
+
     def step(state: TrainState, batch: Batch, key: Key) -> tuple[TrainState, Metrics]:
-        gradients = whole if accumulate_steps == 1 else in_parts
         grads, model_state, metrics = gradients(state, batch, key)
-        updates, opt_state = tx.update(grads, state.opt_state, state.params)
+        updates, opt_state = optimizer.update(
+            grads,
+            state.opt_state,
+            state.params,
+            grad_fn=lambda params: gradients(state._replace(params=params), batch, key)[0],
+        )
         return (
             state._replace(
                 step=state.step + 1,

@@ -20,11 +20,13 @@ from flax.errors import FlaxError
 
 from cnn import checkpoint, data, models, optim, parallel, resident
 from cnn import feed as feeds
-from cnn.core import Gather, Task
+from cnn.core import Gather, Task, without_teacher
 from cnn.errors import UserError, unknown
 from cnn.evaluators import classification as classification_evaluator
-from cnn.pretrained import facts, initialise
-from cnn.tasks import classification
+from cnn.loop import Loop, make_loop
+from cnn.pretrained import facts, initialise, whitening
+from cnn.pretrained.teacher import Teacher, make_teacher
+from cnn.tasks import classification, distillation
 
 Config = Mapping[str, Any]
 """Sections by name, as JSON holds them: dicts, lists, numbers, strings."""
@@ -33,13 +35,29 @@ HostBatch = Mapping[str, np.ndarray]
 
 
 class Kind(NamedTuple):
-    """What belongs to a task's name: the task itself, and its examination after training."""
+    """What belongs to a task's name.
+
+    Attributes:
+        make: (model, optimizer, gather, keywords) -> the task.
+        examine: Its examination after training.
+        options: What has the section `task` as keywords; None means `make` itself.
+    """
 
     make: Callable[..., Task[Any]]
     examine: Callable[..., Any]
+    options: Callable[..., Any] | None = None
+
+    @property
+    def knobs(self) -> Callable[..., Any]:
+        """The function whose keyword-only arguments the section `task` is."""
+        return self.options or self.make
 
 
-KINDS = {"classification": Kind(classification.make, classification_evaluator.examine)}
+KINDS = {
+    "classification": Kind(
+        classification.make, classification_evaluator.examine, classification.Options
+    )
+}
 
 
 class DataFacts(NamedTuple):
@@ -48,15 +66,6 @@ class DataFacts(NamedTuple):
     class_names: tuple[str, ...]
     num_train: int
     num_eval: int
-
-
-class Loop(NamedTuple):
-    """How long to train and when to do what else, all in steps."""
-
-    num_steps: int
-    log_every_steps: int
-    eval_every_steps: int
-    checkpoint_every_steps: int
 
 
 class Evaluation(NamedTuple):
@@ -195,7 +204,19 @@ class Experiment(NamedTuple):
     def initial(self) -> initialise.Initial | None:
         """What the training starts from, as the section `init` says; None where from nothing."""
         known = facts.of_config(self.config, self.facts.class_names)
-        return call(self.config, "init", self.abstract_state(), known)
+        state = self.abstract_state()
+        student = state._replace(model_state=without_teacher(state.model_state))
+        initial = call(self.config, "init", student, known)
+        initial = call(self.config, "whitening", initial, student, known, self._example_images)
+        teacher = call(self.config, "teacher", len(self.facts.class_names))
+        return initial if teacher is None else teacher.joined(initial, state, known)
+
+    def _example_images(self, count: int) -> np.ndarray:
+        """So many training images, spread evenly over them, as the model sees them unchanged."""
+        source, preprocess = self._sources().train, self.preprocess()
+        count = min(count, len(source))
+        places = [index * len(source) // count for index in range(count)]
+        return np.stack([preprocess(source[place]["image"]) for place in places])
 
     def predicted(self, state: Any, batches: Iterable[HostBatch]) -> Iterator[HostBatch]:
         """Of each batch `label`, `weight` and what the task predicts; of all hosts, in order."""
@@ -290,65 +311,40 @@ def build_without_data(
     data.make_views(call(config, "preprocess"), call(config, "evaluation").views)
     schedule = call(config, "schedule", loop.num_steps, steps_per_epoch)
     model = call(config, "model", num_classes=len(facts.class_names), axis_name=strategy.axis_name)
+    optimizer = call(
+        config,
+        "optimizer",
+        schedule,
+        call(config, "regularization"),
+        layers_above=functools.partial(models.layers_above, **config["model"]),
+    )
+    rate = config["optimizer"]["learning_rate"]
+    free = call(config, "schedule_free", lambda step: rate * schedule(step))
     tx = optax.chain(
         optim.average_gradients(strategy.axis_name),
-        call(config, "optimizer", schedule, call(config, "regularization")),
+        free.optimizer(call(config, "rates", optimizer, steps_per_epoch)),
     )
+    tx = call(config, "sharpness", tx, strategy.axis_name)
     parts = config["task"]["accumulate_steps"]
     if parts < 1 or batch_size % (parts * strategy.num_parts):
         raise UserError(
             f"a batch of {batch_size} over {strategy.num_parts} devices cannot be cut into "
             f"{parts} equal parts (task.accumulate_steps)"
         )
-    task = call(config, "ema", call(config, "task", model, tx, strategy.gather))
+    teacher = call(config, "teacher", len(facts.class_names))
+    task = call(config, "task", model, tx, strategy.gather, teacher)
+    averaged = free.task(task)
+    if averaged is not task and config["ema"]["decay"]:
+        raise UserError("schedule_free.b1 evaluates an average of its own; set ema.decay=0")
+    task = call(config, "ema", averaged, loop.num_steps)
 
     # As one program: one after another, its operations take as long as a small step.
     factor = jax.jit(schedule)
 
     def learning_rate(step: int) -> float:
-        return float(config["optimizer"]["learning_rate"] * factor(jnp.asarray(step)))
+        return float(rate * factor(jnp.asarray(step)))
 
     return Experiment(config, facts, None, strategy, task, loop, steps_per_epoch, learning_rate)
-
-
-def make_loop(
-    steps_per_epoch: int,
-    *,
-    num_epochs: float,
-    num_steps: int,
-    log_every_steps: int,
-    eval_every_steps: int,
-    checkpoint_every_steps: int,
-) -> Loop:
-    """Cadences in steps.
-
-    Args:
-        steps_per_epoch: Of the training data; an epoch drops the rest that fills no batch.
-        num_epochs: Length of the training; read only where `num_steps` is 0.
-        num_steps: Length of the training; 0 means `num_epochs`.
-        log_every_steps: Training metrics are means over so many steps.
-        eval_every_steps: 0 means once an epoch; the last step always evaluates.
-        checkpoint_every_steps: 0 means once an epoch; the last step always saves.
-
-    Raises:
-        UserError: If the training would have no step, or a cadence is negative.
-    """
-    total = num_steps or round(num_epochs * steps_per_epoch)
-    if total < 1:
-        raise UserError(
-            f"nothing to train: train.num_steps is {num_steps}, train.num_epochs {num_epochs}"
-        )
-    if log_every_steps < 1 or min(eval_every_steps, checkpoint_every_steps) < 0:
-        raise UserError(
-            "train.log_every_steps must be at least 1, eval_every_steps and "
-            "checkpoint_every_steps at least 0"
-        )
-    return Loop(
-        total,
-        log_every_steps,
-        eval_every_steps or steps_per_epoch,
-        checkpoint_every_steps or steps_per_epoch,
-    )
 
 
 def make_evaluation(*, batch_size: int, views: str = "center") -> Evaluation:
@@ -357,7 +353,7 @@ def make_evaluation(*, batch_size: int, views: str = "center") -> Evaluation:
     Args:
         batch_size: Examples in a batch over all hosts; it may be larger than the split. Of several
             views the network sees one after another, but a batch holds all.
-        views: "center", "flip" or "ten_crop": see `cnn.data.make_views`.
+        views: "center", "flip", "translate" or "ten_crop": see `cnn.data.make_views`.
     """
     return Evaluation(batch_size, views)
 
@@ -366,13 +362,22 @@ def _make_task(
     model: nn.Module,
     tx: optax.GradientTransformation,
     gather: Gather | None,
+    teacher: Teacher | None,
     *,
     name: str,
     **options: Any,
 ) -> Task[Any]:
     if name not in KINDS:
         raise unknown("task", name, KINDS)
-    return KINDS[name].make(model, tx, gather, **options)
+    known = inspect.signature(KINDS[name].knobs).parameters
+    for key in options:
+        if key not in known:
+            raise unknown(f"key of config.task for {name}", key, known)
+    if teacher is None:
+        return KINDS[name].make(model, tx, gather, **options)
+    if "distillation" not in known:
+        raise UserError(f"teacher.name={teacher.name!r}, but the task {name} has no distillation")
+    return KINDS[name].make(model, tx, gather, teacher.model, **options)
 
 
 SECTIONS: dict[str, Callable[..., Any]] = {
@@ -388,10 +393,15 @@ SECTIONS: dict[str, Callable[..., Any]] = {
     "evaluation": make_evaluation,
     "model": models.classifier,
     "init": initialise.load_initial,
+    "whitening": whitening.whiten,
+    "teacher": make_teacher,
     "task": _make_task,
     "optimizer": optim.make_optimizer,
     "regularization": optim.make_decay,
     "schedule": optim.make_schedule,
+    "rates": optim.with_rates,
+    "schedule_free": optim.make_schedule_free,
+    "sharpness": optim.with_sharpness,
     "ema": optim.with_ema,
     "train": make_loop,
     "checkpoint": checkpoint.Checkpoints,
@@ -400,16 +410,26 @@ SECTIONS: dict[str, Callable[..., Any]] = {
 """The function whose keyword-only arguments a section of the config is."""
 
 
-def defaults() -> dict[str, Any]:
-    """SECTION.KEY -> its default, as JSON holds it, of the keys that have one."""
+def defaults(task: str = "classification") -> dict[str, Any]:
+    """SECTION.KEY -> its default, as JSON holds it, of the keys that have one.
+
+    Args:
+        task: Whose keys the section `task` has.
+    """
     options = {
         f"data.options.{kind}.{key}": default
         for kind, known in data.OPTIONS.items()
         for key, default in known.items()
     }
+    options |= {f"task.distillation.{key}": value for key, value in distillation.DEFAULTS.items()}
+    options |= {
+        f"optimizer.options.{name}.{p.name}": p.default
+        for name, function in optim.OPTIMIZERS.items()
+        for p in inspect.signature(function).parameters.values()
+    }
     return options | {
         f"{section}.{p.name}": list(p.default) if isinstance(p.default, tuple) else p.default
-        for section, function in SECTIONS.items()
+        for section, function in {**SECTIONS, "task": KINDS[task].knobs}.items()
         for p in inspect.signature(function).parameters.values()
         if p.kind is p.KEYWORD_ONLY and p.default is not p.empty
     }

@@ -2,11 +2,13 @@
 
 import contextlib
 
+import jax
 import numpy as np
 import pytest
 
 from cnn import experiment as experiments
 from cnn import train
+from cnn.checkpoint import Checkpoints
 from cnn.errors import UserError
 from tests import tiny
 
@@ -168,3 +170,42 @@ def test_a_config_that_is_older_than_a_section_or_key_has_its_defaults():
     assert experiment.augment().sizes_px == (28,)
     assert next(experiment.eval_batches())["image"].ndim == 4
     assert experiments.defaults()["by_epoch.sizes_px"] == []
+
+
+@pytest.mark.parametrize(
+    "parts",
+    [
+        {
+            "sharpness": {"rho": 0.05},
+            "rates": {"factors": ["bias=2"], "trained_epochs": ["logits/bias=0.02"]},
+            "ema": {"decay": 0.5, "every_steps": 2, "write_back": True, "ramp": "cubic"},
+            "task": {"loss": "sigmoid", "accumulate_steps": 2},
+            "optimizer": {"name": "lars"},
+        },
+        {"schedule_free": {"b1": 0.9}, "ema": {"decay": 0.0}, "schedule": {"name": "constant"}},
+    ],
+)
+def test_a_run_with_the_parts_of_recipes_goes_on_to_the_bit(parts, tmp_path):
+    experiment = tiny.experiment(model={"name": "mlp_test"}, **parts)
+    batches = experiment.train_batches(0)
+    batches = [experiment.for_step(next(batches)) for _ in range(4)]
+    step = jax.jit(experiment.task.step)
+    state = jax.jit(experiment.task.init)(jax.random.key(0), batches[0])
+    options = {"keep_last": 1, "keep_best": 0, "best_metric": "", "best_mode": "max"}
+    for index, batch in enumerate(batches):
+        if index == 2:
+            with Checkpoints(tmp_path, print, **options) as checkpoints:
+                checkpoints.save(2, state, None)
+        state, _ = step(state, batch, jax.random.key(index))
+    shapes = experiment.strategy.abstract(state)
+    with Checkpoints(tmp_path, print, **options) as checkpoints:
+        _, resumed = checkpoints.restore(shapes)
+    for index in (2, 3):
+        resumed, _ = step(resumed, batches[index], jax.random.key(index))
+    assert int(resumed.step) == 4
+    jax.tree.map(np.testing.assert_array_equal, resumed, state)
+
+
+def test_two_averages_are_refused():
+    with pytest.raises(UserError, match=r"schedule_free\.b1 evaluates an average of its own"):
+        tiny.experiment(schedule_free={"b1": 0.9})

@@ -6,6 +6,7 @@ import pathlib
 from typing import Any
 
 from cnn.checkpoint import Checkpoints
+from cnn.core import without_teacher
 from cnn.errors import UserError
 from cnn.pretrained import facts as factual
 from cnn.pretrained import files, hub
@@ -20,8 +21,9 @@ def open_weights(spec: str) -> Weights:
 
     Args:
         spec: `FILE.safetensors` or `FILE.pth` (or `.pt`, `.bin`); `hf:OWNER/NAME`; or the workdir
-            of a run, whose newest checkpoint is taken: the values that its evaluation used, so the
-            moving average where that is evaluated.
+            of a run, whose newest checkpoint is taken, or `WORKDIR@STEP` for that one: the values
+            that its evaluation used, so the moving average, or that of schedule-free learning,
+            where it is evaluated.
 
     Raises:
         UserError: If there is no such thing, or it cannot be read.
@@ -32,6 +34,9 @@ def open_weights(spec: str) -> Weights:
     place = pathlib.Path(spec)
     if place.is_dir():
         return _of_run(place)
+    workdir, _, step = spec.rpartition("@")
+    if not place.exists() and step.isdecimal() and pathlib.Path(workdir).is_dir():
+        return _of_run(pathlib.Path(workdir), int(step))
     if not place.exists():
         raise UserError(
             f"no weights {spec!r}; they are a file ({', '.join(files.SUFFIXES)}), the workdir of a"
@@ -51,7 +56,7 @@ def _with_timm_facts(weights: Weights, path: pathlib.Path | None) -> Weights:
     return weights._replace(facts=factual.of_timm(config, str(path)))
 
 
-def _of_run(workdir: pathlib.Path) -> Weights:
+def _of_run(workdir: pathlib.Path, step: int | None = None) -> Weights:
     config, dataset = read_json(workdir / "config.json"), read_json(workdir / "dataset.json")
     if config is None or dataset is None:
         raise UserError(f"{workdir} holds no run (no config.json); name a file, or a workdir")
@@ -65,13 +70,14 @@ def _of_run(workdir: pathlib.Path) -> Weights:
     if not (workdir / "checkpoints").is_dir():
         raise UserError(f"no checkpoint in {workdir} yet; train longer")
     with Checkpoints(workdir / "checkpoints", notes.append, **options) as checkpoints:
-        found = checkpoints.restore(None)
+        found = checkpoints.restore(None, step)
     if found is None:
         raise UserError(f"no checkpoint in {workdir} yet; train longer")
     state = found[1]["state"]
     params, model_state = state["params"], state["model_state"] or {}
-    if config["ema"]["decay"] and config["ema"]["evaluate"]:
+    free = "schedule_free" in config and config["schedule_free"]["b1"]
+    if free or (config["ema"]["decay"] and config["ema"]["evaluate"]):
         params, model_state = state["ema"]
-    tensors = paths_of({"params": params, **model_state})
+    tensors = paths_of({"params": params, **without_teacher(model_state)})
     facts = factual.of_config(config, tuple(dataset["class_names"]))
     return Weights({"/".join(path): x for path, x in tensors.items()}, facts, tuple(notes))

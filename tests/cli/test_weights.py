@@ -228,3 +228,47 @@ def test_predict_takes_weights_or_a_run(file, tmp_path, capsys):
         ([f"--weights={file}", "--best"], "--step and --best are for --workdir"),
     ):
         assert message in one_line(["predict", *words, image], capsys)
+
+
+# Averages.
+
+
+def test_the_mean_of_files_is_written_with_their_facts(file, state, tmp_path, capsys):
+    other, output = tmp_path / "other.pth", tmp_path / "soup.safetensors"
+    moved = {name: np.asarray(x + 2, np.asarray(x).dtype) for name, x in state.items()}
+    pretrained.write(other, moved, FACTS)
+    assert main(["weights", "average", str(file), str(other), f"--output={output}"]) == 0
+    told = capsys.readouterr().out
+    assert "note: statistics of batch norm are averaged too" in told
+    found = pretrained.read(output)
+    assert found.facts == FACTS
+    assert found.tensors.keys() == state.keys()
+    for name, array in state.items():
+        np.testing.assert_allclose(found.tensors[name], array + 1, rtol=1e-6, atol=1e-6)
+    assert "--greedy is for runs" in one_line(
+        ["weights", "average", str(file), str(other), f"--output={output}", "--greedy"], capsys
+    )
+    assert "an average is of two or more" in one_line(
+        ["weights", "average", str(file), f"--output={output}"], capsys
+    )
+
+
+def test_checkpoints_of_a_run_make_a_greedy_soup(tmp_path, capsys):
+    run, output = tmp_path / "run", tmp_path / "soup.safetensors"
+    flags = ["num_steps=6", "checkpoint_every_steps=3", "log_every_steps=3", "eval_every_steps=6"]
+    words = ["train", "--config=configs/mnist5k/lenet5.py", f"--workdir={run}"]
+    words += ["--config.model.name=mlp_test", *(f"--config.train.{flag}" for flag in flags)]
+    assert main([*words, "--config.parallel.num_devices=1"]) == 0
+    names = [f"{run}@3", f"{run}@6"]
+    assert main(["weights", "average", *names, f"--output={output}", "--greedy"]) == 0
+    told = capsys.readouterr().out
+    assert f" of 2\n{output}: the mean of {run}@" in told
+    found = pretrained.open_weights(str(output)).tensors
+    three, six = (pretrained.open_weights(name).tensors for name in names)
+    means = [{name: (x + six[name]) / 2 for name, x in three.items()}, three, six]
+    assert any(
+        all(np.allclose(found[name], x, rtol=1e-6) for name, x in mean.items()) for mean in means
+    )
+    assert "no checkpoint of step 4" in one_line(
+        ["weights", "average", f"{run}@4", f"{run}@6", f"--output={output}"], capsys
+    )

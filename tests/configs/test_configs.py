@@ -24,6 +24,7 @@ CONFIGS = sorted(
 DERIVED = {
     "loader": {"seed", "start_step", "host"},
     "model": {"num_classes", "axis_name"},
+    "optimizer": {"layers_above"},
     "resident": {"alternate_flips"},
 }
 
@@ -40,7 +41,7 @@ def keywords(function):
 def test_section_lists_every_knob_of_its_function(section):
     values = base.get_config()[section]
     if section == "task":
-        function = experiments.KINDS[values.name].make
+        function = experiments.KINDS[values.name].knobs
         assert set(values) - {"name"} == keywords(function)
     elif section == "model":
         assert {"name", "dtype", "norm_group_size"} == set(values)
@@ -67,6 +68,12 @@ def test_mixing_lists_every_option_with_its_default():
     from cnn.tasks.mixing import DEFAULTS
 
     assert base.get_config().task.mixing.to_dict() == DEFAULTS
+
+
+def test_distillation_lists_every_option_with_its_default():
+    from cnn.tasks.distillation import DEFAULTS
+
+    assert base.get_config().task.distillation.to_dict() == DEFAULTS
 
 
 def test_data_options_list_every_option_with_its_default():

@@ -39,6 +39,18 @@ def test_schedule_at_named_steps(name, values, expected):
     assert {step: float(made(step)) for step in expected} == pytest.approx(expected, abs=1e-6)
 
 
+def test_a_warm_up_may_start_above_zero_and_a_long_one_is_a_triangle():
+    made = schedule("linear", warmup_epochs=2.3, start_factor=0.2, end_factor=0.07)
+    expected = {0: 0.2, 10: 0.2 + 0.8 * 10 / 23, 23: 1.0, 50: 1 - 0.93 * 27 / 77, 100: 0.07}
+    assert {step: float(made(step)) for step in expected} == pytest.approx(expected, abs=1e-6)
+
+
+@pytest.mark.parametrize("value", [-0.1, 1.5])
+def test_a_start_that_cannot_be_is_refused(value):
+    with pytest.raises(UserError, match=r"schedule\.start_factor must be"):
+        schedule("linear", warmup_epochs=2.0, start_factor=value)
+
+
 RISE = {0: 0, 5: 0.25, 10: 0.5, 19: 0.95}
 
 
