@@ -145,7 +145,13 @@ def get_config() -> Any:
                 "lion": {"b1": 0.9, "b2": 0.99},
                 "muon": {"beta": 0.95, "ns_steps": 5, "b1": 0.9, "b2": 0.999},
                 "nadam": {"b1": 0.9, "b2": 0.999, "eps": 1e-8},
-                "rmsprop": {"decay": 0.9, "eps": 1e-8, "momentum": 0.0},
+                "rmsprop": {
+                    "decay": 0.9,
+                    "eps": 1e-8,
+                    "momentum": 0.0,
+                    "initial_scale": 0.0,
+                    "eps_in_sqrt": True,
+                },
                 "sgd": {"momentum": 0.9, "nesterov": False},
             },
         }
@@ -159,6 +165,7 @@ def get_config() -> Any:
         {
             "name": "cosine",
             "warmup_epochs": 0.0,
+            "warmup_factor": 0.0,
             "end_factor": 0.0,
             "decay_epochs": (30.0, 60.0, 80.0),
             "decay_rate": 0.1,

@@ -1,11 +1,12 @@
 """Optimizers, schedules, penalties and moving averages, all built from optax transformations."""
 
-from cnn.optim.decay import Decay, kernels, make_decay
+from cnn.optim.decay import MASKS, Decay, kernels, make_decay
 from cnn.optim.ema import with_ema
 from cnn.optim.optimizers import OPTIMIZERS, average_gradients, make_optimizer
 from cnn.optim.schedule import make_schedule
 
 __all__ = [
+    "MASKS",
     "OPTIMIZERS",
     "Decay",
     "average_gradients",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -27,15 +28,17 @@ def make_decay(*, weight_decay: float, l2: float, l1: float, apply_to: str) -> D
             learning rate * weight_decay * parameter.
         l2: Coupled: the loss gains l2 / 2 * sum of squares, so the optimizer sees l2 * parameter.
         l1: Coupled: the loss gains l1 * sum of absolute values.
-        apply_to: `kernels` leaves out biases, scales and embeddings; `all` leaves out nothing.
+        apply_to: `kernels` leaves out biases, scales and embeddings; `no_depthwise` depthwise
+            kernels besides (MobileNet); `no_norms` only the scales and biases of norms
+            (torchvision since 2021, TensorFlow's EfficientNet); `all` nothing.
 
     Raises:
         UserError: For a negative penalty or an unknown `apply_to`.
     """
     check_not_negative("regularization", weight_decay=weight_decay, l2=l2, l1=l1)
-    if apply_to not in ("kernels", "all"):
-        raise unknown("value of regularization.apply_to", apply_to, ("kernels", "all"))
-    mask = kernels if apply_to == "kernels" else None
+    if apply_to not in MASKS:
+        raise unknown("value of regularization.apply_to", apply_to, MASKS)
+    mask = MASKS[apply_to]
     before = [optax.identity()]
     if l2:
         before.append(optax.add_decayed_weights(l2, mask))
@@ -50,8 +53,33 @@ def make_decay(*, weight_decay: float, l2: float, l1: float, apply_to: str) -> D
 
 def kernels(params: Params) -> Params:
     """True at the weights of convolutions and products, False at biases, norms and embeddings."""
+    return _where(params, lambda layer, name: name == "kernel")
 
-    def is_kernel(path: tuple[Any, ...], _: Any) -> bool:
-        return getattr(path[-1], "key", "") == "kernel"
 
-    return jax.tree_util.tree_map_with_path(is_kernel, params)
+def no_depthwise(params: Params) -> Params:
+    """True at the kernels that see more than one channel."""
+    return _where(params, lambda layer, name: name == "kernel" and "depthwise" not in layer)
+
+
+def no_norms(params: Params) -> Params:
+    """False at the scales and biases of norms, True at all else, biases of layers included."""
+    return _where(params, lambda layer, name: "norm" not in layer)
+
+
+MASKS: dict[str, Callable[[Params], Params] | None] = {
+    "kernels": kernels,
+    "no_depthwise": no_depthwise,
+    "no_norms": no_norms,
+    "all": None,
+}
+"""What a penalty pulls, by `apply_to`: parameters -> the same tree of booleans."""
+
+
+def _where(params: Params, chosen: Callable[[str, str], bool]) -> Params:
+    """`chosen` of each parameter's layer and own name."""
+
+    def of_path(path: tuple[Any, ...], _: Any) -> bool:
+        keys = [str(getattr(entry, "key", "")) for entry in path]
+        return chosen(keys[-2] if len(keys) > 1 else "", keys[-1])
+
+    return jax.tree_util.tree_map_with_path(of_path, params)
