@@ -180,6 +180,12 @@ def test_config_that_is_no_config_is_one_line(tmp_path):
         config_file.read(str(tmp_path / "broken.py"), [])
 
 
+def test_what_a_config_says_of_its_argument_is_shown_without_a_traceback(tmp_path):
+    (tmp_path / "picky.py").write_text("def get_config(arg):\n    raise ValueError('a or b')\n")
+    with pytest.raises(UserError, match=r"picky.py:c cannot be read as a config: \S*: a or b$"):
+        config_file.read(str(tmp_path / "picky.py:c"), [])
+
+
 def test_call_refuses_a_section_of_other_keys():
     config = {"parallel": {"strategy": "mesh", "num_device": 1}}
     with pytest.raises(UserError, match=r"'num_device'; did you mean 'num_devices'"):
