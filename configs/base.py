@@ -72,6 +72,8 @@ def get_config() -> Any:
             "scale_fraction": 0.0,
         }
     )
+    # cnn.data.make_scale_jitter
+    config.scale_jitter = ConfigDict({"shorter_px": ()})
     # cnn.data.make_policy
     config.policy = ConfigDict(
         {
@@ -92,6 +94,7 @@ def get_config() -> Any:
             "blur_sigma_px": (0.1, 2.0),
             "solarize_rate": 0.0,
             "solarize_level": 128,
+            "pca_noise": 0.0,
         }
     )
     # cnn.data.make_by_epoch
