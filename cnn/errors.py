@@ -27,7 +27,7 @@ def unknown(kind: str, got: object, known: Iterable[str]) -> UserError:
     return UserError(f"unknown {kind} {got!r}{hint} (known: {shown or 'none'})")
 
 
-def check_not_negative(section: str, **values: float) -> None:
+def check_not_negative(section: str, **values: int | float) -> None:
     """Raises a UserError for the first value of a config's section that is negative or NaN."""
     for name, value in values.items():
         # Turned round, so that NaN is refused too.

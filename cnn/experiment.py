@@ -23,7 +23,7 @@ from cnn import feed as feeds
 from cnn.core import Gather, Task
 from cnn.errors import UserError, unknown
 from cnn.evaluators import classification as classification_evaluator
-from cnn.pretrained import facts, initialise
+from cnn.pretrained import facts, initialise, whitening
 from cnn.tasks import classification
 
 Config = Mapping[str, Any]
@@ -33,13 +33,29 @@ HostBatch = Mapping[str, np.ndarray]
 
 
 class Kind(NamedTuple):
-    """What belongs to a task's name: the task itself, and its examination after training."""
+    """What belongs to a task's name.
+
+    Attributes:
+        make: (model, optimizer, gather, keywords) -> the task.
+        examine: Its examination after training.
+        options: What has the section `task` as keywords; None means `make` itself.
+    """
 
     make: Callable[..., Task[Any]]
     examine: Callable[..., Any]
+    options: Callable[..., Any] | None = None
+
+    @property
+    def knobs(self) -> Callable[..., Any]:
+        """The function whose keyword-only arguments the section `task` is."""
+        return self.options or self.make
 
 
-KINDS = {"classification": Kind(classification.make, classification_evaluator.examine)}
+KINDS = {
+    "classification": Kind(
+        classification.make, classification_evaluator.examine, classification.Options
+    )
+}
 
 
 class DataFacts(NamedTuple):
@@ -195,7 +211,16 @@ class Experiment(NamedTuple):
     def initial(self) -> initialise.Initial | None:
         """What the training starts from, as the section `init` says; None where from nothing."""
         known = facts.of_config(self.config, self.facts.class_names)
-        return call(self.config, "init", self.abstract_state(), known)
+        state = self.abstract_state()
+        initial = call(self.config, "init", state, known)
+        return call(self.config, "whitening", initial, state, known, self._example_images)
+
+    def _example_images(self, count: int) -> np.ndarray:
+        """So many training images, spread evenly over them, as the model sees them unchanged."""
+        source, preprocess = self._sources().train, self.preprocess()
+        count = min(count, len(source))
+        places = [index * len(source) // count for index in range(count)]
+        return np.stack([preprocess(source[place]["image"]) for place in places])
 
     def predicted(self, state: Any, batches: Iterable[HostBatch]) -> Iterator[HostBatch]:
         """Of each batch `label`, `weight` and what the task predicts; of all hosts, in order."""
@@ -296,9 +321,16 @@ def build_without_data(
     data.make_views(call(config, "preprocess"), call(config, "evaluation").views)
     schedule = call(config, "schedule", loop.num_steps, steps_per_epoch)
     model = call(config, "model", num_classes=len(facts.class_names), axis_name=strategy.axis_name)
+    optimizer = call(
+        config,
+        "optimizer",
+        schedule,
+        call(config, "regularization"),
+        layers_above=functools.partial(models.layers_above, **config["model"]),
+    )
     tx = optax.chain(
         optim.average_gradients(strategy.axis_name),
-        call(config, "optimizer", schedule, call(config, "regularization")),
+        call(config, "rates", optimizer, steps_per_epoch),
     )
     parts = config["task"]["accumulate_steps"]
     if parts < 1 or batch_size % (parts * strategy.num_parts):
@@ -306,7 +338,8 @@ def build_without_data(
             f"a batch of {batch_size} over {strategy.num_parts} devices cannot be cut into "
             f"{parts} equal parts (task.accumulate_steps)"
         )
-    task = call(config, "ema", call(config, "task", model, tx, strategy.gather))
+    task = call(config, "task", model, tx, strategy.gather)
+    task = call(config, "ema", task, loop.num_steps)
 
     # As one program: one after another, its operations take as long as a small step.
     factor = jax.jit(schedule)
@@ -363,7 +396,7 @@ def make_evaluation(*, batch_size: int, views: str = "center") -> Evaluation:
     Args:
         batch_size: Examples in a batch over all hosts; it may be larger than the split. Of several
             views the network sees one after another, but a batch holds all.
-        views: "center", "flip" or "ten_crop": see `cnn.data.make_views`.
+        views: "center", "flip", "translate" or "ten_crop": see `cnn.data.make_views`.
     """
     return Evaluation(batch_size, views)
 
@@ -378,6 +411,10 @@ def _make_task(
 ) -> Task[Any]:
     if name not in KINDS:
         raise unknown("task", name, KINDS)
+    known = inspect.signature(KINDS[name].knobs).parameters
+    for key in options:
+        if key not in known:
+            raise unknown(f"key of config.task for {name}", key, known)
     return KINDS[name].make(model, tx, gather, **options)
 
 
@@ -395,10 +432,12 @@ SECTIONS: dict[str, Callable[..., Any]] = {
     "evaluation": make_evaluation,
     "model": models.classifier,
     "init": initialise.load_initial,
+    "whitening": whitening.whiten,
     "task": _make_task,
     "optimizer": optim.make_optimizer,
     "regularization": optim.make_decay,
     "schedule": optim.make_schedule,
+    "rates": optim.with_rates,
     "ema": optim.with_ema,
     "train": make_loop,
     "checkpoint": checkpoint.Checkpoints,
@@ -407,16 +446,25 @@ SECTIONS: dict[str, Callable[..., Any]] = {
 """The function whose keyword-only arguments a section of the config is."""
 
 
-def defaults() -> dict[str, Any]:
-    """SECTION.KEY -> its default, as JSON holds it, of the keys that have one."""
+def defaults(task: str = "classification") -> dict[str, Any]:
+    """SECTION.KEY -> its default, as JSON holds it, of the keys that have one.
+
+    Args:
+        task: Whose keys the section `task` has.
+    """
     options = {
         f"data.options.{kind}.{key}": default
         for kind, known in data.OPTIONS.items()
         for key, default in known.items()
     }
+    options |= {
+        f"optimizer.options.{name}.{p.name}": p.default
+        for name, function in optim.OPTIMIZERS.items()
+        for p in inspect.signature(function).parameters.values()
+    }
     return options | {
         f"{section}.{p.name}": list(p.default) if isinstance(p.default, tuple) else p.default
-        for section, function in SECTIONS.items()
+        for section, function in {**SECTIONS, "task": KINDS[task].knobs}.items()
         for p in inspect.signature(function).parameters.values()
         if p.kind is p.KEYWORD_ONLY and p.default is not p.empty
     }

@@ -117,7 +117,9 @@ def get_config() -> Any:
     config.model = ConfigDict({"name": "resnet50", "dtype": "float32", "norm_group_size": 0})
     # cnn.pretrained.initialise.load_initial; weights: a file, hf:OWNER/NAME or a workdir
     config.init = ConfigDict({"weights": "", "head": "auto", "channels": "error", "skip": ()})
-    # cnn.tasks.classification.make
+    # cnn.pretrained.whitening.whiten
+    config.whitening = ConfigDict({"num_images": 0})
+    # cnn.tasks.classification.Options
     config.task = ConfigDict(
         {
             "name": "classification",
@@ -126,6 +128,8 @@ def get_config() -> Any:
             "auxiliary_weight": 0.3,
             "accumulate_steps": 1,
             "mixing": {"mixup_alpha": 0.0, "cutmix_alpha": 0.0, "per_example": False},
+            "loss": "softmax",
+            "target_threshold": 0.0,
         }
     )
 
@@ -135,6 +139,7 @@ def get_config() -> Any:
             "name": "sgd",
             "learning_rate": 0.1,
             "clip_norm": 0.0,
+            "layer_decay": 1.0,
             "options": {
                 "adafactor": {
                     "decay_rate": 0.8,
@@ -145,6 +150,12 @@ def get_config() -> Any:
                 "adam": {"b1": 0.9, "b2": 0.999, "eps": 1e-8},
                 "adamw": {"b1": 0.9, "b2": 0.999, "eps": 1e-8},
                 "lamb": {"b1": 0.9, "b2": 0.999, "eps": 1e-6},
+                "lars": {
+                    "momentum": 0.9,
+                    "nesterov": False,
+                    "trust_coefficient": 0.001,
+                    "eps": 0.0,
+                },
                 "lion": {"b1": 0.9, "b2": 0.99},
                 "muon": {"beta": 0.95, "ns_steps": 5, "b1": 0.9, "b2": 0.999},
                 "nadam": {"b1": 0.9, "b2": 0.999, "eps": 1e-8},
@@ -161,21 +172,31 @@ def get_config() -> Any:
     )
     # cnn.optim.make_decay
     config.regularization = ConfigDict(
-        {"weight_decay": 0.0, "l2": 0.0, "l1": 0.0, "apply_to": "kernels"}
+        {"weight_decay": 0.0, "l2": 0.0, "l1": 0.0, "apply_to": "kernels", "factors": ()}
     )
     # cnn.optim.make_schedule
     config.schedule = ConfigDict(
         {
             "name": "cosine",
             "warmup_epochs": 0.0,
-            "warmup_factor": 0.0,
             "end_factor": 0.0,
             "decay_epochs": (30.0, 60.0, 80.0),
             "decay_rate": 0.1,
+            "start_factor": 0.0,
         }
     )
+    # cnn.optim.with_rates
+    config.rates = ConfigDict({"factors": (), "trained_epochs": ()})
     # cnn.optim.with_ema
-    config.ema = ConfigDict({"decay": 0.0, "evaluate": True})
+    config.ema = ConfigDict(
+        {
+            "decay": 0.0,
+            "evaluate": True,
+            "every_steps": 1,
+            "write_back": False,
+            "ramp": "count",
+        }
+    )
 
     # cnn.experiment.make_loop
     config.train = ConfigDict(
@@ -202,6 +223,27 @@ def get_config() -> Any:
         }
     )
     return config.lock()
+
+
+def scaled_rate(
+    learning_rate: float, batch_size: int, *, of_batch_size: int = 256, rule: str = "linear"
+) -> float:
+    """The learning rate for another batch size than the one that it was found for.
+
+    Args:
+        learning_rate: For batches of `of_batch_size`.
+        batch_size: Of the experiment, over all devices.
+        of_batch_size: 256 in Goyal et al. 2017, 512 in DeiT.
+        rule: `linear`: as many times as large (Goyal et al. 2017, "Accurate, large minibatch SGD",
+            section 2.1), for SGD; `sqrt`: the root of that (You et al. 2020, "Large batch
+            optimization for deep learning", for LAMB), for adaptive optimizers.
+
+    Raises:
+        ValueError: For an unknown rule.
+    """
+    if rule not in ("linear", "sqrt"):
+        raise ValueError(f"rule must be linear or sqrt, got {rule!r}")
+    return learning_rate * (batch_size / of_batch_size) ** (1.0 if rule == "linear" else 0.5)
 
 
 def get_comparison() -> Any:

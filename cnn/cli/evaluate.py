@@ -11,7 +11,9 @@ import argparse
 import pathlib
 
 TAKES_CONFIG = False
-VIEWS_HELP = "center, flip or ten_crop: views of an image to average over; default as in training"
+VIEWS_HELP = (
+    "center, flip, translate or ten_crop: views of an image to average over; default as in training"
+)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

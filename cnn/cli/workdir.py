@@ -94,7 +94,8 @@ def check_same_config(directory: pathlib.Path, experiment: Experiment) -> None:
         return
     old, new = _flat(before), _flat(experiment.config)
     # A run may be older than a key: it is gone on with as long as the key has its default.
-    old = {**{k: v for k, v in experiments.defaults().items() if k in new}, **old}
+    defaults = experiments.defaults(experiment.config["task"]["name"])
+    old = {**{k: v for k, v in defaults.items() if k in new}, **old}
     differ = [
         key
         for key in sorted(old.keys() | new.keys())

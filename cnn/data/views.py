@@ -13,7 +13,7 @@ from cnn.data.transforms import ModelInput, Preprocess
 from cnn.errors import UserError, unknown
 
 Views = Float32[np.ndarray, "views size size model_channels"]
-VIEWS = ("center", "flip", "ten_crop")
+VIEWS = ("center", "flip", "translate", "ten_crop")
 
 
 def make_views(
@@ -24,10 +24,13 @@ def make_views(
     Args:
         preprocess: The transform to the centre crop.
         views: "center": the centre crop alone. "flip": it and its mirror image, as VGG was
-            evaluated (Simonyan and Zisserman 2015, section 3.2). "ten_crop": the four corners and
+            evaluated (Simonyan and Zisserman 2015, section 3.2). "translate": the centre crop, it
+            moved by a pixel up and left and down and right with its border mirrored, and the mirror
+            images of all three (Jordan 2024, section 3.5, where the first two count double and
+            logits are averaged). "ten_crop": the four corners and
             the centre of the square of image_size / crop_fraction, and their mirror images, as
             AlexNet was (Krizhevsky et al. 2012, section 4.1) and as ResNet's table 3 is (He et al.
-            2016). All three average probabilities; GoogLeNet's 144 crops are not here.
+            2016). All average probabilities; GoogLeNet's 144 crops are not here.
 
     Returns:
         "center": image -> [size, size, channels]; the others with an axis of views before.
@@ -46,6 +49,16 @@ def make_views(
             return np.stack([seen, seen[:, ::-1]])
 
         return flip
+    if views == "translate":
+
+        def translate(image: Pixels) -> Views:
+            seen = preprocess(image)
+            height, width = seen.shape[:2]
+            wide = np.pad(seen, ((1, 1), (1, 1), (0, 0)), mode="reflect")
+            three = np.stack([seen, wide[:height, :width], wide[2:, 2:]])
+            return np.concatenate([three, three[:, :, ::-1]])
+
+        return translate
     size, frame_size = preprocess.image_size, preprocess.frame_size
     if frame_size == size:
         raise UserError(

@@ -10,7 +10,7 @@ import dataclasses
 import functools
 import importlib
 import importlib.resources
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from types import ModuleType
 from typing import Any, NamedTuple
 
@@ -32,9 +32,11 @@ __all__ = [
     "describe",
     "families",
     "family_of",
+    "layers_above",
     "measure",
     "names",
     "source",
+    "whitening_kernel",
 ]
 
 _NAMES = {
@@ -276,6 +278,55 @@ def backbone(
     fields = _fields(family.Backbone)
     values = {**family.VARIANTS[name], **_values(name, overrides, fields)}
     return family.Backbone(**_known(values, fields), **_sync(name, axis_name, norm_group_size))
+
+
+def layers_above(path: Sequence[str], *, name: str, **overrides: Any) -> int:
+    """How many layers lie between a parameter of a classifier and its output; 0 in the head.
+
+    Args:
+        path: Of the parameter, for instance `("backbone", "block3", "expand", "kernel")`.
+        name: In the registry.
+        **overrides: As for `classifier`.
+
+    Raises:
+        UserError: If there is no such network or field, or its family does not count layers.
+    """
+    family = _module(name)
+    count = getattr(family, "layers_above", None)
+    if count is None:
+        known = [other for other in _NAMES if hasattr(_module(f"{other}_test"), "layers_above")]
+        raise errors.UserError(
+            f"{name} is of the family {family_of(name)!r}, whose layers are not counted, so "
+            f"optimizer.layer_decay must be 1 (they are in {', '.join(known)})"
+        )
+    if path[0] == "head":
+        return 0
+    return count(path[1], backbone(name, **_known(overrides, _fields(family.Backbone))))
+
+
+def whitening_kernel(
+    images: Float[Array, "batch height width channels"], *, name: str, **overrides: Any
+) -> Float[Array, "size size channels features"]:
+    """The first kernel of a network that has it from training images instead of training it.
+
+    Args:
+        images: A few thousand, as the network sees them.
+        name: In the registry.
+        **overrides: As for `classifier`.
+
+    Raises:
+        UserError: If the family trains its first kernel.
+    """
+    make = getattr(_module(name), "whitening_kernel", None)
+    if make is None:
+        known = [other for other in _NAMES if hasattr(_module(f"{other}_test"), "whitening_kernel")]
+        raise errors.UserError(
+            f"{name} is of the family {family_of(name)!r}, which trains its first kernel; set "
+            f"whitening.num_images=0 (it is set from images in {', '.join(known)})"
+        )
+    fields = _fields(_module(name).Backbone)
+    body: Any = backbone(name, **_known(overrides, fields))
+    return make(images, size=body.patch_size)
 
 
 def names(family: str | None = None) -> tuple[str, ...]:

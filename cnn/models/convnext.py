@@ -228,6 +228,25 @@ class Backbone(linen.Module):
         )
 
 
+def layers_above(part: str, backbone: Backbone) -> int:
+    """How many layers are above a part of the backbone, by the groups of the paper's code.
+
+    There are twelve: the first two stages, the third in groups of three blocks, the last. With
+    fewer blocks in the third, as in T, numbers are left out. An isotropic network's are its blocks.
+    """
+    if part.startswith("stem"):
+        stage, block = -1, 0
+    else:
+        first, _, last = part.partition("_")
+        stage = int(first.removeprefix("stage"))
+        block = int(last.removeprefix("block")) if last.startswith("block") else 0
+    if len(backbone.depths) == 1:
+        return backbone.depths[0] + (1 if stage < 0 else -block)
+    if stage == len(backbone.depths) - 1:
+        return 1
+    return 12 - stage if stage < 2 else 10 - block // 3
+
+
 class Head(linen.Module):
     """A norm of the pooled features and a dense layer.
 

@@ -146,3 +146,14 @@ class Backbone(linen.Module):
             x = nn.remat(self.remat, block)(x, train=train)
         x = nn.LayerNorm(dtype=self.dtype, name="norm")(x)
         return Features({self.patch_size: x.reshape(patches.shape)}, jnp.mean(x, axis=1))
+
+
+def layers_above(part: str, backbone: Backbone) -> int:
+    """How many layers are above a part of the backbone: blocks, and 1 for the embedding.
+
+    As BEiT counts (Bao et al. 2022): what embeds is below the first block, the last norm is of the
+    head.
+    """
+    if part.startswith("block"):
+        return backbone.depth - int(part.removeprefix("block"))
+    return 0 if part == "norm" else backbone.depth + 1

@@ -310,6 +310,17 @@ class Backbone(linen.Module):
         )
 
 
+def layers_above(part: str, backbone: Backbone) -> int:
+    """How many layers are above a part of the backbone: blocks, and 1 for the embedding.
+
+    As BEiT counts (Bao et al. 2022): what embeds is below the first block, the last norm is of the
+    head.
+    """
+    if part.startswith("block"):
+        return backbone.depth - int(part.removeprefix("block"))
+    return 0 if part == "norm" else backbone.depth + 1
+
+
 class Head(linen.Module):
     """A dense layer on the pooled features; with a distillation token, the mean of it and another.
 

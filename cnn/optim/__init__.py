@@ -3,16 +3,19 @@
 from cnn.optim.decay import MASKS, Decay, kernels, make_decay
 from cnn.optim.ema import with_ema
 from cnn.optim.optimizers import OPTIMIZERS, average_gradients, make_optimizer
+from cnn.optim.rates import LayersAbove, with_rates
 from cnn.optim.schedule import make_schedule
 
 __all__ = [
     "MASKS",
     "OPTIMIZERS",
     "Decay",
+    "LayersAbove",
     "average_gradients",
     "kernels",
     "make_decay",
     "make_optimizer",
     "make_schedule",
     "with_ema",
+    "with_rates",
 ]

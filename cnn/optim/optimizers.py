@@ -2,8 +2,8 @@
 
 An update is written out once, for every optimizer, in the order of `make_optimizer`:
 
-    gradient -> clip -> + L2 and L1 -> optimizer's scaling -> + weight decay -> (trust ratio)
-             -> times minus the learning rate
+    gradient -> clip -> + L2 and L1 -> optimizer's scaling -> + weight decay -> (LAMB's trust ratio)
+             -> times minus the learning rate -> (LARS's momentum) -> (times the layer's factor)
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ import optax.contrib
 from cnn.core import Params
 from cnn.errors import check_not_negative, unknown
 from cnn.optim.decay import Decay, kernels
+from cnn.optim.rates import LayersAbove, scale_layers
 
 
 def make_optimizer(
@@ -29,6 +30,8 @@ def make_optimizer(
     learning_rate: float,
     clip_norm: float,
     options: Mapping[str, Mapping[str, Any]],
+    layer_decay: float = 1.0,
+    layers_above: LayersAbove | None = None,
 ) -> optax.GradientTransformation:
     """The optimizer.
 
@@ -39,9 +42,15 @@ def make_optimizer(
         learning_rate: At factor 1.
         clip_norm: Gradients of a larger global norm are scaled down to it; 0 means no clipping.
         options: By optimizer name, its own arguments; only those of `name` are read.
+        layer_decay: The whole update of a parameter is multiplied by this to the power of the
+            number of layers above it, in (0, 1]: layers near the images, which a fine-tuning has
+            the least to teach, move least (Clark et al. 2020, "ELECTRA", section 3.1; 0.65 for
+            BEiT's ViT-B, 0.8 for ConvNeXt). 1 is off.
+        layers_above: (path) -> that number; read only where `layer_decay` is not 1.
 
     Raises:
-        UserError: For an unknown optimizer, an option that it does not have, or a negative number.
+        UserError: For an unknown optimizer, an option that it does not have, or a number out of its
+            range.
     """
     check_not_negative("optimizer", learning_rate=learning_rate, clip_norm=clip_norm)
     if name not in OPTIMIZERS:
@@ -52,6 +61,9 @@ def make_optimizer(
     for option in own:
         if option not in known:
             raise unknown(f"option of {name}", option, known)
+    late = [_momentum_of_lars(**own)] if name == "lars" else []
+    if layer_decay != 1 and layers_above is not None:
+        late.append(scale_layers(layer_decay, layers_above))
     return optax.chain(
         optax.clip_by_global_norm(clip_norm) if clip_norm else optax.identity(),
         decay.before,
@@ -59,6 +71,7 @@ def make_optimizer(
         decay.after,
         optax.scale_by_trust_ratio() if name == "lamb" else optax.identity(),
         optax.scale_by_learning_rate(lambda step: learning_rate * schedule(step)),
+        *late,
     )
 
 
@@ -83,6 +96,30 @@ def _nadam(b1: float = 0.9, b2: float = 0.999, eps: float = 1e-8) -> optax.Gradi
 
 def _lamb(b1: float = 0.9, b2: float = 0.999, eps: float = 1e-6) -> optax.GradientTransformation:
     return optax.scale_by_adam(b1, b2, eps)
+
+
+def _lars(
+    momentum: float = 0.9,
+    nesterov: bool = False,
+    trust_coefficient: float = 0.001,
+    eps: float = 0.0,
+) -> optax.GradientTransformation:
+    """The trust ratio of kernels; biases, scales and embeddings move as with SGD, as in MLPerf.
+
+    You et al. 2017, "Large batch training of convolutional networks", algorithm 1, whose weight
+    decay is `regularization.l2`. Differs: the ratio is by the norm of gradient plus decay, as in
+    optax; there, and in MLPerf's reference, it is by the sum of the norms of the two.
+    """
+    del momentum, nesterov
+    ratio = optax.scale_by_trust_ratio(trust_coefficient=trust_coefficient, eps=eps)
+    return optax.masked(ratio, kernels)
+
+
+def _momentum_of_lars(
+    momentum: float = 0.9, nesterov: bool = False, **_: Any
+) -> optax.GradientTransformation:
+    # What is remembered was multiplied by the learning rate of its own step.
+    return _sgd(momentum, nesterov)
 
 
 def _lion(b1: float = 0.9, b2: float = 0.99) -> optax.GradientTransformation:
@@ -160,6 +197,7 @@ OPTIMIZERS: dict[str, Callable[..., optax.GradientTransformation]] = {
     "adam": _adam,
     "adamw": _adam,  # the same scaling: what differs is which penalty the config asks for
     "lamb": _lamb,
+    "lars": _lars,
     "lion": _lion,
     "muon": _muon,
     "nadam": _nadam,

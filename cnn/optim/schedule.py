@@ -16,10 +16,10 @@ def make_schedule(
     *,
     name: str,
     warmup_epochs: float,
-    warmup_factor: float = 0.0,
     end_factor: float,
     decay_epochs: Sequence[float],
     decay_rate: float,
+    start_factor: float = 0.0,
 ) -> optax.Schedule:
     """The factor on the learning rate at each step, in [0, 1].
 
@@ -32,24 +32,27 @@ def make_schedule(
             which multiplies by `decay_rate` over every `decay_epochs[0]` epochs after the warm-up,
             smoothly; `staircase`, which does so at once, after every `decay_epochs[0]` epochs of
             the training, warm-up included (EfficientNet: by 0.97 every 2.4).
-        warmup_epochs: The factor rises linearly to 1 over this time; 0 means no warm-up.
-        warmup_factor: Where the warm-up starts.
+        warmup_epochs: The factor rises linearly from `start_factor` to 1 over this time; 0 means no
+            warm-up. With `linear`, a long one makes a triangle.
         end_factor: Where `cosine`, `linear` and `quadratic` end.
         decay_epochs: For `step`, counted from the start of the training, warm-up included.
         decay_rate: For `step`, `exponential` and `staircase`.
+        start_factor: Where the warm-up starts, in [0, 1]: 0.01 in torchvision's recipes.
 
     Raises:
-        UserError: For an unknown name, a negative number, or an exponential schedule or a staircase
-            without `decay_epochs`.
+        UserError: For an unknown name, a number out of its range, or an exponential schedule or a
+            staircase without `decay_epochs`.
     """
     check_not_negative(
         "schedule",
         warmup_epochs=warmup_epochs,
-        warmup_factor=warmup_factor,
         end_factor=end_factor,
         decay_rate=decay_rate,
+        start_factor=start_factor,
         decay_epochs=min(decay_epochs, default=0.0),
     )
+    if start_factor > 1:
+        raise UserError(f"schedule.start_factor must be in [0, 1], got {start_factor}")
     warmup_steps = round(warmup_epochs * steps_per_epoch)
     # A training that ends before its warm-up does, as a trial of a few steps, is legal.
     rest_steps = max(num_steps - warmup_steps, 1)
@@ -73,7 +76,7 @@ def make_schedule(
         raise unknown("schedule", name, table)
     if not warmup_steps:
         return table[name]()
-    warmup = optax.linear_schedule(warmup_factor, 1.0, warmup_steps)
+    warmup = optax.linear_schedule(start_factor, 1.0, warmup_steps)
     return optax.join_schedules([warmup, table[name]()], [warmup_steps])
 
 

@@ -23,6 +23,6 @@ def get_config(arg: str = "") -> Any:
         config.model.update(name=f"vit_{size}_16", drop_path_rate=0.1)
     config.loader.batch_size = 1024
     config.optimizer.learning_rate = 5e-4 * 1024 / 512
-    config.schedule.update(warmup_factor=1e-6 / 1e-3, end_factor=1e-5 / 1e-3)
+    config.schedule.update(start_factor=1e-6 / 1e-3, end_factor=1e-5 / 1e-3)
     config.sampling.repeats = 3
     return config

@@ -46,6 +46,6 @@ def get_config(arg: str = "") -> Any:
         config.regularization.l2 = 5e-5
     config.regularization.apply_to = "no_norms"
     config.task.label_smoothing = 0.1
-    config.schedule.update(name="linear", warmup_epochs=2.0, warmup_factor=1e-4)
+    config.schedule.update(name="linear", warmup_epochs=2.0, start_factor=1e-4)
     config.train.num_epochs = float(epochs)
     return config

@@ -9,7 +9,7 @@ weights that torchvision took over from others (GoogLeNet, Inception-v3, DenseNe
 those of the later recipe (`torchvision_v2.py`).
 
 Differs: ResNeXt-101 had 1,024 images a step at 0.4; MobileNet v3 is there the mean of three
-checkpoints; the average of ViT's parameters moves at every step instead of every 32nd.
+checkpoints; the average of ViT's parameters begins with the training, not after its warm-up.
 
 Expected: not run yet (top-1 of one crop: ResNet-18 69.76, -50 76.13, MobileNet v2 71.88, ...;
 experiments/torchvision has all).
@@ -72,12 +72,11 @@ def _vit(config: Any) -> Any:
     config.loader.batch_size = 8 * 512
     config.optimizer.update(name="adamw", learning_rate=3e-3, clip_norm=1.0)
     config.regularization.update(weight_decay=0.3, apply_to="all")
-    config.schedule.update(warmup_epochs=30.0, warmup_factor=0.033)
+    config.schedule.update(warmup_epochs=30.0, start_factor=0.033)
     config.policy.update(name="rand_augment", num_ops=2, magnitude=9.0)
     config.task.label_smoothing = 0.11
     config.task.mixing.update(mixup_alpha=0.2, cutmix_alpha=1.0)
     config.sampling.repeats = 3
-    # train.py multiplies 1 - 0.99998 by images a step / epochs.
-    config.ema.decay = 1 - 2e-5 * 4096 / 300
     config.train.num_epochs = 300.0
+    imagenet.torchvision_average(config)
     return config

@@ -219,8 +219,15 @@ def test_what_is_decayed_and_how_strongly(name):
 
 @pytest.mark.parametrize(
     ("epochs", "ramp"),
-    [("16", (11, 13)), ("24", (17, 20)), ("32", (23, 27)), ("40", (29, 34)), ("56", (41, 48))]
-    + [("88", (65, 76)), ("resnet18_88", (65, 76))],
+    [
+        ("16", (11, 13)),
+        ("24", (17, 20)),
+        ("32", (23, 27)),
+        ("40", (29, 34)),
+        ("56", (41, 48)),
+        ("88", (65, 76)),
+        ("resnet18_88", (65, 76)),
+    ],
 )
 def test_ffcvs_images_grow_as_its_configs_say(epochs, ramp):
     config = read(f"ffcv:{epochs}")

@@ -28,6 +28,19 @@ def test_flip_is_the_centre_and_its_mirror_image() -> None:
     np.testing.assert_array_equal(second, one(PHOTO)[:, ::-1])
 
 
+def test_translate_is_the_centre_moved_by_a_pixel_both_ways_and_mirror_images() -> None:
+    one = preprocess()
+    views, centre = make_views(one, "translate")(PHOTO), one(PHOTO)
+    assert views.shape == (6, 28, 28, 3)
+    np.testing.assert_array_equal(views[0], centre)
+    np.testing.assert_array_equal(views[1][1:, 1:], centre[:-1, :-1])
+    np.testing.assert_array_equal(views[2][:-1, :-1], centre[1:, 1:])
+    # The border is mirrored about its last pixel, so the corner is that diagonally inside.
+    np.testing.assert_array_equal(views[1][0, 0], centre[1, 1])
+    np.testing.assert_array_equal(views[2][-1, -1], centre[-2, -2])
+    np.testing.assert_array_equal(views[3:], views[:3, :, ::-1])
+
+
 def test_ten_crops_are_corners_and_centre_of_the_square_and_their_mirror_images() -> None:
     one = preprocess()
     crops = np.round(make_views(one, "ten_crop")(PHOTO))

@@ -1,5 +1,6 @@
 """The moving average against NumPy, and what evaluates it."""
 
+import dataclasses
 import math
 
 import jax
@@ -56,6 +57,35 @@ def test_the_average_is_that_of_numpy_with_statistics(rate):
         assert float(measured["mean"]) == pytest.approx(mean, rel=1e-5)
 
 
+@pytest.mark.parametrize(("ramp", "power"), [("cubic", 3), ("none", 0)])
+def test_lookahead_goes_on_from_its_average_every_few_steps(ramp, power):
+    # A walk whose next place depends on the one before, so that what is written back is seen.
+    def step(state, batch, key):
+        params = {"w": 2 * state.params["w"] + 1}
+        model_state = {"mean": state.model_state["mean"] + 1}
+        new = state._replace(step=state.step + 1, params=params, model_state=model_state)
+        return new, {"loss": core.Mean(jnp.ones(()), jnp.ones(()))}
+
+    task = dataclasses.replace(counting_task(), step=step)
+    options = {"decay": 0.6, "evaluate": True, "every_steps": 3, "write_back": True}
+    task = optim.with_ema(task, 10, ramp=ramp, **options)
+    run = jax.jit(task.step, donate_argnums=0)
+    state = task.init(KEY, BATCH)
+    w, slow, mean, slow_mean = 5.0, 5.0, -1.0, -1.0
+    for t in range(1, 11):
+        state, _ = run(state, BATCH, KEY)
+        w, mean = 2 * w + 1, mean + 1
+        if t % 3 == 0:
+            kept = 0.6 * (t / 10) ** power
+            w = slow = kept * slow + (1 - kept) * w
+            mean = slow_mean = kept * slow_mean + (1 - kept) * mean
+        assert float(state.params["w"]) == pytest.approx(w, rel=1e-5)
+        assert float(state.ema[0]["w"]) == pytest.approx(slow, rel=1e-5)
+        assert float(state.model_state["mean"]) == pytest.approx(mean, rel=1e-5)
+    # The last step is behind the last average, and evaluation does not see it.
+    assert float(task.evaluate(state, BATCH)["w"]) == pytest.approx(slow, rel=1e-5)
+
+
 def test_a_short_run_does_not_remember_where_it_began():
     task = optim.with_ema(counting_task(), decay=0.9999, evaluate=True)
     state = task.init(KEY, BATCH)._replace(ema=({"w": jnp.asarray(1e6)}, {"mean": jnp.zeros(())}))
@@ -94,3 +124,15 @@ def test_no_decay_is_no_average():
 def test_a_decay_that_cannot_be_is_refused(rate):
     with pytest.raises(UserError, match=r"ema\.decay must be in \[0, 1\), got"):
         optim.with_ema(counting_task(), decay=rate, evaluate=True)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"ramp": "cube"}, r"unknown value of ema\.ramp 'cube'; did you mean 'cubic'"),
+        ({"every_steps": 0}, r"ema\.every_steps must be at least 1, got 0"),
+    ],
+)
+def test_an_average_that_cannot_be_is_refused(options, message):
+    with pytest.raises(UserError, match=message):
+        optim.with_ema(counting_task(), decay=0.9, evaluate=True, **options)

@@ -14,6 +14,8 @@ from cnn.errors import UserError
 from tests.optim.small import CONSTANT, assert_same, decay, optimizer, schedule, tree, updates_of
 
 NAMES = sorted(optim.OPTIMIZERS)
+# By default LARS moves a kernel by a thousandth of its norm.
+LARGE = {"lars": {"trust_coefficient": 0.2}}
 
 
 def down_a_bowl(tx, steps):
@@ -39,7 +41,8 @@ def down_a_bowl(tx, steps):
 @pytest.mark.parametrize("name", NAMES)
 def test_every_optimizer_descends_keeps_types_and_goes_on_from_a_restored_state(name):
     rate = {"adagrad": 0.2}.get(name, 0.02)
-    tx = optimizer(name, rate, weight_decay=1e-4, l2=1e-4, l1=1e-5, clip_norm=10.0)
+    penalties = {"weight_decay": 1e-4, "l2": 1e-4, "l1": 1e-5}
+    tx = optimizer(name, rate, clip_norm=10.0, own=LARGE.get(name), **penalties)
     run = down_a_bowl(tx, 60)
     carry, losses = run((tree(), tx.init(tree())))
     assert np.all(np.isfinite(losses))
@@ -53,7 +56,8 @@ def test_every_optimizer_descends_keeps_types_and_goes_on_from_a_restored_state(
 @pytest.mark.parametrize("name", NAMES)
 def test_every_optimizer_moves_every_parameter_by_about_its_learning_rate(name):
     params, gradients = tree(), jax.tree.map(jnp.sign, tree(2))
-    after = updates_of(optimizer(name, learning_rate=1e-3), gradients, params)
+    tx = optimizer(name, learning_rate=1e-3, own=LARGE.get(name))
+    after = updates_of(tx, gradients, params)
     for old, new in zip(jax.tree.leaves(params), jax.tree.leaves(after), strict=True):
         step = np.abs(new - old)
         assert np.all(step > 0)
@@ -117,6 +121,11 @@ def lamb(t, g, p, memory):
     return update * np.linalg.norm(p) / np.linalg.norm(update)
 
 
+def lars(t, g, p, memory):
+    direction = (g + 0.3 * p) * 0.1 * np.linalg.norm(p) / np.linalg.norm(g + 0.3 * p)
+    return momentum(t, direction, p, memory)
+
+
 def lion(t, g, p, memory):
     direction = np.sign(0.9 * memory.get("m", 0) + 0.1 * g)
     memory["m"] = 0.99 * memory.get("m", 0) + 0.01 * g
@@ -156,6 +165,7 @@ def adagrad(t, g, p, memory):
         ("adam", {}, {"l2": 0.3}, adam_with_l2),
         ("adamw", {}, {"weight_decay": 0.3}, adamw),
         ("lamb", {}, {"weight_decay": 0.3}, lamb),
+        ("lars", {"trust_coefficient": 0.1}, {"l2": 0.3}, lars),
         ("lion", {}, {}, lion),
         ("rmsprop", {}, {}, rmsprop),
         (
@@ -181,6 +191,29 @@ def test_first_steps_are_those_of_the_formula(name, own, penalties, formula):
     # Adam's 1 - 0.999^t loses digits in float32.
     expected = numpy_steps(formula, start, gradients, 0.1)
     np.testing.assert_allclose(params["kernel"], expected, rtol=2e-5, atol=2e-6)
+
+
+def test_lars_remembers_updates_with_their_own_learning_rates_and_spares_what_is_no_kernel():
+    rates = (0.5, 0.1, 0.2)
+    params, gradients = tree(), tree(2)
+    own = {"trust_coefficient": 0.1, "momentum": 0.9}
+    tx = optimizer("lars", 1.0, schedule=lambda t: jnp.asarray(rates)[t], own=own, l2=0.3)
+    after = updates_of(tx, gradients, params, steps=3)
+
+    def expected(p, g, *, kernel):
+        p, g, v = np.asarray(p, np.float64), np.asarray(g, np.float64), 0.0
+        for rate in rates:
+            step = g + 0.3 * p if kernel else g
+            if kernel:
+                step = step * 0.1 * np.linalg.norm(p) / np.linalg.norm(step)
+            v = 0.9 * v + rate * step
+            p = p - v
+        return p
+
+    for layer, name in (("body", "kernel"), ("body", "bias"), ("norm", "scale")):
+        p, g = params[layer][name], gradients[layer][name]
+        wanted = expected(p, g, kernel=name == "kernel")
+        np.testing.assert_allclose(after[layer][name], wanted, rtol=1e-5, atol=1e-6)
 
 
 def test_nadam_looks_ahead():
