@@ -250,7 +250,8 @@ def _make_predict(task: Task[Any], strategy: parallel.Strategy) -> Callable[...,
 def make_augment(config: Config) -> data.Augment:
     """The augmentation of images of the evaluation's size."""
     preprocess = call(config, "policy", call(config, "preprocess"))
-    return call(config, "augment", call(config, "filters", preprocess))
+    augment = call(config, "augment", call(config, "filters", preprocess))
+    return call(config, "scale_jitter", augment)
 
 
 def build(config: Config) -> Experiment:
@@ -279,6 +280,11 @@ def _make_resident(config: Config) -> resident.Resident | None:
         (section["mean"], section["std"]),
         alternate_flips=by_epoch.alternate_flips,
     )
+    if made is not None and augment.shorter_px is not None:
+        raise UserError(
+            "images on the devices (resident.enabled) have one scale; leave "
+            "scale_jitter.shorter_px empty"
+        )
     if made is not None and by_epoch.augments != (augment,):
         raise UserError(
             "images on the devices (resident.enabled) have one size; leave by_epoch.sizes_px empty"
@@ -387,6 +393,7 @@ SECTIONS: dict[str, Callable[..., Any]] = {
     "policy": data.make_policy,
     "filters": data.make_filters,
     "augment": data.make_augment,
+    "scale_jitter": data.make_scale_jitter,
     "by_epoch": data.make_by_epoch,
     "loader": data.train_batches,
     "resident": resident.make_resident,

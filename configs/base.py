@@ -72,6 +72,8 @@ def get_config() -> Any:
             "scale_fraction": 0.0,
         }
     )
+    # cnn.data.make_scale_jitter
+    config.scale_jitter = ConfigDict({"shorter_px": ()})
     # cnn.data.make_policy
     config.policy = ConfigDict(
         {
@@ -92,6 +94,7 @@ def get_config() -> Any:
             "blur_sigma_px": (0.1, 2.0),
             "solarize_rate": 0.0,
             "solarize_level": 128,
+            "pca_noise": 0.0,
         }
     )
     # cnn.data.make_by_epoch
@@ -159,7 +162,13 @@ def get_config() -> Any:
                 "lion": {"b1": 0.9, "b2": 0.99},
                 "muon": {"beta": 0.95, "ns_steps": 5, "b1": 0.9, "b2": 0.999},
                 "nadam": {"b1": 0.9, "b2": 0.999, "eps": 1e-8},
-                "rmsprop": {"decay": 0.9, "eps": 1e-8, "momentum": 0.0},
+                "rmsprop": {
+                    "decay": 0.9,
+                    "eps": 1e-8,
+                    "momentum": 0.0,
+                    "initial_scale": 0.0,
+                    "eps_in_sqrt": True,
+                },
                 "sgd": {"momentum": 0.9, "nesterov": False},
             },
         }

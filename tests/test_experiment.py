@@ -134,6 +134,8 @@ def test_images_on_the_devices_have_one_size_and_may_flip_by_turns():
         tiny.experiment(**sections, by_epoch=GROWING)
     with pytest.raises(UserError, match=r"not changed by the section policy"):
         tiny.experiment(**sections, filters={"blur_rate": 0.5})
+    with pytest.raises(UserError, match=r"have one scale; leave scale_jitter.shorter_px empty"):
+        tiny.experiment(**sections, scale_jitter={"shorter_px": (32, 40)})
 
 
 def test_without_other_sizes_nothing_is_tried(monkeypatch):

@@ -146,4 +146,8 @@ def _elsewhere(part: str, config: Any) -> list[str]:
 
 
 def _one_line(error: BaseException) -> str:
-    return " ".join(str(error).split())[:300] or type(error).__name__
+    text = str(error).strip()
+    if "Traceback" in text:
+        # ml_collections puts the whole of it into its message; the last line says what happened.
+        text = text.splitlines()[-1]
+    return " ".join(text.split())[:300] or type(error).__name__

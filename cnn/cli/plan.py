@@ -1,7 +1,7 @@
 """What a training takes on chips that are not here: memory, time, cost. Before you pay.
 
     cnn plan --config=configs/imagenet/resnet50.py --topology=v5e:4x4
-    cnn plan --config=configs/imagenet/vit_b_16.py --topology=h100:8 --price=2.5
+    cnn plan --config=configs/imagenet/deit.py:b --topology=h100:8 --price=2.5
     cnn plan --config=configs/imagenet/resnet50.py --sweep='topology=v5e:4x4,v6e:4x4'
 
 The training step is compiled by the TPU's own compiler (pip install -e '.[tpu]'), from shapes: no

@@ -1,6 +1,6 @@
 """Data: sources of examples, decoding, augmentation, and the pipeline that makes batches."""
 
-from cnn.data.augment import Augment, alternating_flip, make_augment
+from cnn.data.augment import Augment, alternating_flip, make_augment, make_scale_jitter
 from cnn.data.by_epoch import ByEpoch, make_by_epoch
 from cnn.data.contract import ArraySource, Example, Source, SourceInfo, Sources
 from cnn.data.decode import read_image
@@ -36,6 +36,7 @@ __all__ = [
     "make_policy",
     "make_preprocess",
     "make_sampling",
+    "make_scale_jitter",
     "make_views",
     "open_sources",
     "prepare",

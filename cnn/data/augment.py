@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Sequence
 
 import numpy as np
 from jaxtyping import Bool
@@ -12,7 +13,7 @@ from cnn.data.fast_resize import fast_resized
 from cnn.data.geometry import Shape
 from cnn.data.moves import Affine, Crop, Flip, Move, Resize, move
 from cnn.data.resize import Pixels
-from cnn.data.transforms import ModelInput, Preprocess, to_channels
+from cnn.data.transforms import ModelInput, Preprocess, shorter_side, to_channels
 from cnn.errors import UserError
 
 _CROP_TRIES = 10
@@ -31,7 +32,7 @@ class Augment:
         seen = augment.pixels(image, moves, rng)
         steps = geometry_of(image.shape[:2], moves)  # for map_boxes and map_mask
 
-    The fields are the arguments of `make_augment`.
+    The fields are the arguments of `make_augment`; `shorter_px` is that of `make_scale_jitter`.
     """
 
     preprocess: Preprocess
@@ -42,6 +43,7 @@ class Augment:
     rotate_degrees: float
     shift_fraction: float
     scale_fraction: float
+    shorter_px: tuple[int, int] | None = None
 
     def __call__(
         self, image: Pixels, rng: np.random.Generator, *, flipped: bool = False
@@ -65,6 +67,8 @@ class Augment:
             box = random_crop_box(shape, rng, self.crop_area_min, self.crop_ratio_max)
             resize = Resize(size, size, self.preprocess.interpolation, fast_resized)
             moves += [Crop(*box), resize]
+        elif self.shorter_px is not None:
+            moves += self._jittered(shape, rng, self.shorter_px)
         else:
             moves += self.preprocess.moves(shape)
         if (self.flip_rate > 0 and rng.random() < self.flip_rate) != flipped:
@@ -88,8 +92,19 @@ class Augment:
             image = self.preprocess.change(image, rng)
         return self.preprocess.normalise(image)
 
+    def _jittered(
+        self, shape: Shape, rng: np.random.Generator, shorter_px: tuple[int, int]
+    ) -> list[Move]:
+        size = self.preprocess.image_size
+        shorter = int(rng.integers(shorter_px[0], shorter_px[1] + 1))
+        height, width = shorter_side(*shape, shorter)
+        top, left = (int(rng.integers(side - size + 1)) for side in (height, width))
+        resize = Resize(height, width, self.preprocess.interpolation, fast_resized)
+        return [resize, Crop(top, left, size, size)]
+
     def at_size(self, size_px: int) -> Augment:
         """The same, but the model sees images of another side."""
+        _check_jitter(self.shorter_px, size_px)
         preprocess = self.preprocess.changed(image_size=size_px)
         preprocess = preprocess._replace(change=self.preprocess.change)
         return dataclasses.replace(self, preprocess=preprocess)
@@ -142,6 +157,45 @@ def make_augment(
         shift_fraction,
         scale_fraction,
     )
+
+
+def make_scale_jitter(augment: Augment, *, shorter_px: Sequence[int] = ()) -> Augment:
+    """Training images of random size, of which a random crop is seen at its scale.
+
+    That is how AlexNet (256 to 256), VGG (256 to 512) and ResNet (256 to 480) were trained, before
+    crops of random area and shape, which exclude it.
+
+    Args:
+        augment: Without crops of random area.
+        shorter_px: Smallest and largest length of the shorter side, in pixels, both included, at
+            least that of the crop; () is off.
+
+    Raises:
+        UserError: If these are no such two numbers, or crops have random areas already.
+    """
+    if not len(shorter_px):
+        return augment
+    if len(shorter_px) != 2 or not shorter_px[0] <= shorter_px[1]:
+        raise UserError(
+            "scale_jitter.shorter_px takes the smallest and the largest length in pixels, as "
+            f"(256, 480); got {tuple(shorter_px)}"
+        )
+    if augment.crop_area_min:
+        raise UserError(
+            f"augment.crop_area_min={augment.crop_area_min:g} and scale_jitter.shorter_px both cut "
+            "training images; set one of them to 0 or ()"
+        )
+    low, high = shorter_px
+    _check_jitter((low, high), augment.preprocess.image_size)
+    return dataclasses.replace(augment, shorter_px=(low, high))
+
+
+def _check_jitter(shorter_px: tuple[int, int] | None, image_size: int) -> None:
+    if shorter_px is not None and shorter_px[0] < image_size:
+        raise UserError(
+            f"scale_jitter.shorter_px starts at {shorter_px[0]}, but the crops are of "
+            f"{image_size} pixels; start there or above"
+        )
 
 
 def alternating_flip(seed: int, epoch: int, num_examples: int) -> Bool[np.ndarray, " examples"]:

@@ -83,6 +83,11 @@ def solarize(image: Pixels, amount: float) -> Pixels:
     return np.where(image < amount, image, 255 - image)
 
 
+def solarize_add(image: Pixels, amount: float) -> Pixels:
+    """Levels below 128 rise by `amount`, a whole number from 0 to 127."""
+    return np.where(image < 128, image + np.uint8(amount), image)
+
+
 def invert(image: Pixels, amount: float = 0.0) -> Pixels:
     """The negative; the amount is ignored."""
     del amount
@@ -105,6 +110,14 @@ def identity(image: Pixels, amount: float = 0.0) -> Pixels:
     """The same; the amount is ignored."""
     del amount
     return image
+
+
+def add_colour(image: Pixels, amounts: tuple[float, float, float]) -> Pixels:
+    """All pixels of an RGB picture move by these levels, cut to [0, 255]; gray stays as it is."""
+    if image.shape[-1] != 3:
+        return image
+    moved = image + np.asarray(amounts, np.float32).reshape(1, 1, 3)
+    return np.clip(np.rint(moved), 0, 255).astype(np.uint8)
 
 
 def grayscale(image: Pixels) -> Pixels:

@@ -24,11 +24,12 @@ def make_policy(
 
     Args:
         preprocess: That of evaluation.
-        name: "none", "rand_augment", "trivial_augment_wide", "auto_augment" (ImageNet's policy),
-            "augmix" or "three_augment" (see `cnn.data.policies`).
-        num_ops: "rand_augment": operations in a row.
-        magnitude: "rand_augment": their strength, in [0, 30]. "augmix": the severity, a whole
-            number in [1, 10], 3 in its paper.
+        name: "none", "rand_augment", "rand_augment_timm", "trivial_augment_wide", "auto_augment"
+            (ImageNet's policy), "augmix" or "three_augment" (see `cnn.data.policies`).
+        num_ops: "rand_augment" and "rand_augment_timm": operations in a row.
+        magnitude: "rand_augment": their strength, in [0, 30], or [0, 60] where not `increasing`.
+            "rand_augment_timm": in [0, 10]. "augmix": the severity, a whole number in [1, 10], 3 in
+            its paper.
         increasing: "rand_augment": see `cnn.data.policies.rand_augment`.
         color_jitter: Largest changes of brightness, contrast, saturation (a factor is 1 plus or
             minus this) and hue (in [0, 0.5]); (0.3, 0.3, 0.3, 0) goes with three_augment. Comes
@@ -50,10 +51,12 @@ def make_policy(
             "policy.color_jitter takes brightness, contrast, saturation and hue, at least 0 and "
             f"the hue at most 0.5; got {jitter}"
         )
-    if num_ops < 0 or not 0 <= magnitude <= 30 or not 0 <= erase_rate <= 1 or cutout_px < 0:
+    largest = {"rand_augment_timm": 10, "rand_augment": 30 if increasing else 60}.get(name, 30)
+    if num_ops < 0 or not 0 <= magnitude <= largest or not 0 <= erase_rate <= 1 or cutout_px < 0:
         raise UserError(
-            "policy.num_ops and cutout_px must be at least 0, magnitude between 0 and 30, "
-            f"erase_rate between 0 and 1; got {num_ops}, {cutout_px}, {magnitude:g}, {erase_rate:g}"
+            "policy.num_ops and cutout_px must be at least 0, magnitude between 0 and "
+            f"{largest}, erase_rate between 0 and 1; got {num_ops}, {cutout_px}, {magnitude:g}, "
+            f"{erase_rate:g}"
         )
     colours: list[Change] = []
     parts: list[Change] = []
@@ -85,6 +88,9 @@ _POLICIES: dict[str, Callable[[int, float, bool], Change | None]] = {
     "none": lambda num_ops, magnitude, increasing: None,
     "rand_augment": lambda num_ops, magnitude, increasing: policies.rand_augment(
         num_ops, magnitude, increasing=increasing
+    ),
+    "rand_augment_timm": lambda num_ops, magnitude, increasing: policies.rand_augment_timm(
+        num_ops, magnitude
     ),
     "trivial_augment_wide": lambda num_ops, magnitude, increasing: policies.trivial_augment_wide(),
     "auto_augment": lambda num_ops, magnitude, increasing: policies.auto_augment(),

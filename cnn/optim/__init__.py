@@ -1,6 +1,6 @@
 """Optimizers, schedules, penalties and moving averages, all built from optax transformations."""
 
-from cnn.optim.decay import Decay, kernels, make_decay
+from cnn.optim.decay import MASKS, Decay, kernels, make_decay
 from cnn.optim.ema import with_ema
 from cnn.optim.optimizers import OPTIMIZERS, average_gradients, make_optimizer
 from cnn.optim.rates import LayersAbove, with_rates
@@ -9,6 +9,7 @@ from cnn.optim.schedule_free import ScheduleFree, make_schedule_free
 from cnn.optim.sharpness import with_sharpness
 
 __all__ = [
+    "MASKS",
     "OPTIMIZERS",
     "Decay",
     "LayersAbove",

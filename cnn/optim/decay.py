@@ -32,7 +32,9 @@ def make_decay(
             learning rate * weight_decay * parameter.
         l2: Coupled: the loss gains l2 / 2 * sum of squares, so the optimizer sees l2 * parameter.
         l1: Coupled: the loss gains l1 * sum of absolute values.
-        apply_to: `kernels` leaves out biases, scales and embeddings; `all` leaves out nothing.
+        apply_to: `kernels` leaves out biases, scales and embeddings; `no_depthwise` depthwise
+            kernels besides (MobileNet); `no_norms` only the scales and biases of norms
+            (torchvision since 2021, TensorFlow's EfficientNet); `all` nothing.
         factors: Rules "REGEX=NUMBER"; of those that match the end of a parameter's path the first
             counts. All penalties of that parameter are multiplied by the number, whatever
             `apply_to` says of it: "position_embedding=1", "logits/kernel=0".
@@ -42,14 +44,14 @@ def make_decay(
             when the optimizer is given its parameters, that matches none of them.
     """
     check_not_negative("regularization", weight_decay=weight_decay, l2=l2, l1=l1)
-    if apply_to not in ("kernels", "all"):
-        raise unknown("value of regularization.apply_to", apply_to, ("kernels", "all"))
+    if apply_to not in MASKS:
+        raise unknown("value of regularization.apply_to", apply_to, MASKS)
+    mask = MASKS[apply_to]
     if factors:
         rules = read_rules("regularization.factors", factors)
-        strengths = functools.partial(_strengths, rules, apply_to == "all")
+        strengths = functools.partial(_strengths, rules, mask)
         before = [_pull(l2, strengths, rules), _pull(l1, strengths, rules, of=jnp.sign)]
         return Decay(optax.chain(*before), _pull(weight_decay, strengths, rules))
-    mask = kernels if apply_to == "kernels" else None
     before = [optax.identity()]
     if l2:
         before.append(optax.add_decayed_weights(l2, mask))
@@ -64,16 +66,43 @@ def make_decay(
 
 def kernels(params: Params) -> Params:
     """True at the weights of convolutions and products, False at biases, norms and embeddings."""
-
-    def is_kernel(path: tuple[Any, ...], _: Any) -> bool:
-        return getattr(path[-1], "key", "") == "kernel"
-
-    return jax.tree_util.tree_map_with_path(is_kernel, params)
+    return _where(params, lambda layer, name: name == "kernel")
 
 
-def _strengths(rules: Rules, everything: bool, params: Params) -> Params:
+def no_depthwise(params: Params) -> Params:
+    """True at the kernels that see more than one channel."""
+    return _where(params, lambda layer, name: name == "kernel" and "depthwise" not in layer)
+
+
+def no_norms(params: Params) -> Params:
+    """False at the scales and biases of norms, True at all else, biases of layers included."""
+    return _where(params, lambda layer, name: "norm" not in layer)
+
+
+Mask = Callable[[Params], Params]
+
+MASKS: dict[str, Mask | None] = {
+    "kernels": kernels,
+    "no_depthwise": no_depthwise,
+    "no_norms": no_norms,
+    "all": None,
+}
+"""What a penalty pulls, by `apply_to`: parameters -> the same tree of booleans."""
+
+
+def _where(params: Params, chosen: Callable[[str, str], bool]) -> Params:
+    """`chosen` of each parameter's layer and own name."""
+
+    def of_path(path: tuple[Any, ...], _: Any) -> bool:
+        keys = [str(getattr(entry, "key", "")) for entry in path]
+        return chosen(keys[-2] if len(keys) > 1 else "", keys[-1])
+
+    return jax.tree_util.tree_map_with_path(of_path, params)
+
+
+def _strengths(rules: Rules, mask: Mask | None, params: Params) -> Params:
     """What the penalties of each parameter are multiplied by."""
-    others = jax.tree.map(lambda is_kernel: float(everything or is_kernel), kernels(params))
+    others = jax.tree.map(float, mask(params) if mask else jax.tree.map(lambda _: True, params))
     return by_path(rules, params, others)
 
 

@@ -127,9 +127,14 @@ def _lion(b1: float = 0.9, b2: float = 0.99) -> optax.GradientTransformation:
 
 
 def _rmsprop(
-    decay: float = 0.9, eps: float = 1e-8, momentum: float = 0.0
+    decay: float = 0.9,
+    eps: float = 1e-8,
+    momentum: float = 0.0,
+    initial_scale: float = 0.0,
+    eps_in_sqrt: bool = True,
 ) -> optax.GradientTransformation:
-    return optax.chain(optax.scale_by_rms(decay, eps), _sgd(momentum))
+    """RMSprop; `initial_scale=1` is TensorFlow's, `eps_in_sqrt=False` torch's."""
+    return optax.chain(optax.scale_by_rms(decay, eps, initial_scale, eps_in_sqrt), _sgd(momentum))
 
 
 def _adagrad(

@@ -25,6 +25,7 @@ def get_config(arg: str = "") -> Any:
     config.optimizer.update(name="sgd", learning_rate=0.1 * 2048 / 256)
     config.optimizer.options.sgd.nesterov = True
     config.regularization.l2 = 1e-4
+    config.schedule.warmup_epochs = 5.0
     config.task.label_smoothing = 0.1
     config.train.num_epochs = 90.0
     return config

@@ -4,7 +4,12 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from cnn.data.augment import alternating_flip, make_augment, random_crop_box
+from cnn.data.augment import (
+    alternating_flip,
+    make_augment,
+    make_scale_jitter,
+    random_crop_box,
+)
 from cnn.data.transforms import make_preprocess
 from cnn.errors import UserError
 
@@ -146,6 +151,60 @@ def test_rotation_shift_and_scale_stay_within_their_spread() -> None:
 def test_values_out_of_range_are_refused(changes, message) -> None:
     with pytest.raises(UserError, match=message):
         augment(**changes)
+
+
+def test_scale_jitter_crops_from_images_of_random_size() -> None:
+    # The level of a pixel is its place, so that a crop says its scale and where it is from.
+    rows, columns = np.mgrid[0:60, 0:90]
+    image = np.stack([4 * rows, 2 * columns, 0 * rows], -1).astype(np.uint8)
+    change, generator = make_scale_jitter(augment(), shorter_px=(20, 40)), rng()
+    scales, tops, lefts = [], [], []
+    for _ in range(400):
+        got = change(image, generator)
+        assert got.shape == (16, 16, 3)
+        step = (got[12, 8, 0] - got[3, 8, 0]) / 9 / 4
+        assert (got[8, 12, 1] - got[8, 3, 1]) / 9 / 2 == pytest.approx(step, rel=0.1)
+        scales.append(1 / step)
+        tops.append((got[3, 8, 0] / 4 + 0.5) / step - 3.5)
+        lefts.append((got[8, 3, 1] / 2 + 0.5) / step - 3.5)
+    shorter = 60 * np.array(scales)
+    assert 19 < shorter.min() < 21.5
+    assert 38.5 < shorter.max() < 42
+    # Of U(20, 40); five standard errors are 1.5.
+    assert abs(shorter.mean() - 30) < 1.5
+    share = np.array(tops) / (shorter - 16)
+    assert abs(share.mean() - 0.5) < 0.08
+    assert -0.1 < share.min() < 0.1 < 0.9 < share.max() < 1.1
+    share = np.array(lefts) / (1.5 * shorter - 16)
+    assert -0.1 < share.min() < 0.1 < 0.9 < share.max() < 1.1
+
+
+def test_scale_jitter_of_one_size_is_a_random_crop_at_that_scale() -> None:
+    change = make_scale_jitter(augment(), shorter_px=(24, 24))
+    windows = {PHOTO[y : y + 16, x : x + 16].tobytes() for y in range(9) for x in range(16)}
+    for seed in range(50):
+        assert np.round(change(PHOTO, rng(seed))).astype(np.uint8).tobytes() in windows
+    plain = augment()
+    assert make_scale_jitter(plain) is plain
+
+
+@pytest.mark.parametrize(
+    ("shorter_px", "changes", "message"),
+    [
+        ((24,), {}, r"takes the smallest and the largest length in pixels.*got \(24,\)"),
+        ((40, 20), {}, r"takes the smallest and the largest"),
+        ((15, 20), {}, r"starts at 15, but the crops are of 16 pixels"),
+        ((20, 40), {"crop_area_min": 0.1}, r"augment.crop_area_min=0.1 and scale_jitter"),
+    ],
+)
+def test_scale_jitter_that_cannot_be_is_refused(shorter_px, changes, message) -> None:
+    with pytest.raises(UserError, match=message):
+        make_scale_jitter(augment(**changes), shorter_px=shorter_px)
+
+
+def test_scale_jitter_is_refused_by_larger_crops_of_a_later_epoch() -> None:
+    with pytest.raises(UserError, match=r"starts at 20, but the crops are of 24 pixels"):
+        make_scale_jitter(augment(), shorter_px=(20, 30)).at_size(24)
 
 
 def test_alternating_flips_are_pinned_and_show_every_example_both_ways() -> None:

@@ -71,6 +71,21 @@ def test_posterize_is_pillows(bits) -> None:
     assert not distort.posterize(PHOTO, 0.0).any()
 
 
+def test_solarize_add_brightens_dark_levels_only() -> None:
+    levels = np.array([0, 17, 127, 128, 255], np.uint8).reshape(1, 5, 1)
+    got = distort.solarize_add(levels, 110.0)
+    assert got.dtype == np.uint8
+    assert got.ravel().tolist() == [110, 127, 237, 128, 255]
+
+
+def test_add_colour_is_cut_to_levels_and_leaves_gray_pictures() -> None:
+    image = np.full((2, 2, 3), (10, 100, 250), np.uint8)
+    got = distort.add_colour(image, (-20.0, 0.6, 9.0))
+    assert got.dtype == np.uint8
+    assert got[1, 0].tolist() == [0, 101, 255]
+    np.testing.assert_array_equal(distort.add_colour(image[:, :, :1], (9.0,) * 3), image[:, :, :1])
+
+
 @pytest.mark.parametrize("threshold", [0, 1, 100, 255, 256])
 def test_solarize_is_pillows(threshold) -> None:
     want = np.asarray(ImageOps.solarize(Image.fromarray(PHOTO), threshold))

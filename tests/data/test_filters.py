@@ -50,6 +50,25 @@ def test_rates_are_probabilities(name) -> None:
     assert (100 if name == "blur" else 136) < count < 264
 
 
+def test_pca_noise_moves_all_pixels_along_the_colours_of_imagenet() -> None:
+    gray = np.full((16, 16, 3), 128, np.uint8)
+    shifts = np.array(
+        [seen(make_filters(PLAIN, pca_noise=0.1), seed, gray)[3, 5] for seed in range(400)], float
+    )
+    one = seen(make_filters(PLAIN, pca_noise=0.1), 7, gray)
+    assert (one == one[0, 0]).all()
+    # The first component has a deviation of 255 * 0.1 * 0.2175 = 5.55 levels, nearly gray; five
+    # standard errors of 400 are 18 %. Levels are rounded, which adds 1/12 to each variance.
+    values, vectors = np.linalg.eigh(np.cov(shifts.T))
+    assert np.sqrt(values[-1]) == pytest.approx(5.55, rel=0.18)
+    assert np.abs(vectors[:, -1]) == pytest.approx([0.57, 0.58, 0.58], abs=0.05)
+    assert np.sqrt(values[-2]) < 1
+    np.testing.assert_allclose(shifts.mean(0), 128, atol=0.9)
+    single = make_preprocess(image_size=16, channels=1, mean=(0.0,), std=(1 / 255,))
+    unmoved = seen(make_filters(single, pca_noise=0.5), image=PHOTO[:, :, :1])
+    np.testing.assert_array_equal(unmoved, PHOTO[:, :, :1])
+
+
 def test_they_come_after_the_policy_and_before_anything_is_erased() -> None:
     policy = make_policy(PLAIN, color_jitter=(0.0, 0.0, 0.0, 0.5), cutout_px=8)
     got = seen(make_filters(policy, grayscale_rate=1.0, solarize_rate=1.0), 3)
@@ -69,6 +88,7 @@ def test_they_come_after_the_policy_and_before_anything_is_erased() -> None:
         ({"blur_sigma_px": (2.0, 1.0)}, r"the smallest and the largest deviation"),
         ({"blur_sigma_px": (0.0, 1.0)}, r"above 0; got \(0.0, 1.0\)"),
         ({"solarize_level": 257}, r"filters.solarize_level must be between 0 and 256, got 257"),
+        ({"pca_noise": -0.1}, r"filters.pca_noise must be at least 0, got -0.1"),
     ],
 )
 def test_errors(options, message) -> None:

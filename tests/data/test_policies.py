@@ -14,6 +14,7 @@ PHOTO = np.asarray(
 CHANGES = {
     "rand_augment": policies.rand_augment(2, 9.0),
     "original": policies.rand_augment(2, 9.0, increasing=False),
+    "rand_augment_timm": policies.rand_augment_timm(2, 9.0),
     "trivial_augment_wide": policies.trivial_augment_wide(),
     "auto_augment": policies.auto_augment(),
     "augmix": policies.augmix(),
@@ -88,6 +89,31 @@ def test_the_original_is_strongest_at_the_lower_end(monkeypatch) -> None:
     assert amounts["posterize"] == [0]
     assert amounts["solarize"] == [25.6]
     assert amounts["brightness"] == [-0.72]
+
+
+def test_timms_operations_happen_half_of_the_time_with_a_strength_about_the_magnitude(
+    monkeypatch,
+) -> None:
+    calls = drawn(monkeypatch, lambda: policies.rand_augment_timm(2, 5.0))
+    assert len(calls) == 15
+    assert "identity" not in calls
+    # Binomial(3000, 1/30): five standard deviations are 50.
+    assert all(abs(len(amounts) - 100) < 50 for amounts in calls.values())
+    turned = np.abs(calls["rotate"])
+    # Normal about 15 degrees with a deviation of 1.5; four standard errors of about 100.
+    assert abs(turned.mean() - 15) < 0.6
+    assert 0.9 < turned.std() < 2.1
+    assert np.abs(calls["brightness"]).mean() == pytest.approx(0.45, abs=0.03)
+    assert np.abs(calls["translate_x"]).mean() == pytest.approx(0.225 * 662, rel=0.06)
+    assert set(calls["posterize"]) <= {2.0, 3.0}
+    assert np.mean(calls["solarize"]) == pytest.approx(128, abs=8)
+    assert np.mean(calls["solarize_add"]) == pytest.approx(55, abs=4)
+
+
+def test_timms_strength_stays_within_its_scale(monkeypatch) -> None:
+    calls = drawn(monkeypatch, lambda: policies.rand_augment_timm(2, 10.0))
+    assert np.abs(calls["rotate"]).max() == 30
+    assert min(calls["posterize"]) == min(calls["solarize"]) == 0
 
 
 def test_trivial_augment_is_wide(monkeypatch) -> None:

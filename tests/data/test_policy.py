@@ -14,7 +14,14 @@ from cnn.errors import UserError
 
 PHOTO = np.random.default_rng(0).integers(0, 256, (16, 16, 3), np.uint8)
 PLAIN = make_preprocess(image_size=16, channels=3, mean=(0.0,), std=(1 / 255,))
-NAMES = ["rand_augment", "trivial_augment_wide", "auto_augment", "augmix", "three_augment"]
+NAMES = [
+    "rand_augment",
+    "rand_augment_timm",
+    "trivial_augment_wide",
+    "auto_augment",
+    "augmix",
+    "three_augment",
+]
 
 
 def rng(seed: int = 0) -> np.random.Generator:
@@ -65,6 +72,9 @@ def test_erase_rate_is_a_probability() -> None:
         ({"color_jitter": (0.1, 0.1)}, "takes brightness, contrast, saturation and hue"),
         ({"color_jitter": (0.1, 0.1, 0.1, 0.6)}, "hue at most 0.5"),
         ({"magnitude": 31.0}, "magnitude between 0 and 30"),
+        ({"name": "rand_augment", "magnitude": 31.0}, "magnitude between 0 and 30"),
+        ({"name": "rand_augment", "magnitude": 61.0, "increasing": False}, "between 0 and 60"),
+        ({"name": "rand_augment_timm", "magnitude": 11.0}, "magnitude between 0 and 10"),
         ({"erase_rate": 1.1}, "erase_rate between 0 and 1"),
         ({"cutout_px": -1}, "cutout_px must be at least 0"),
         ({"name": "augmix", "magnitude": 0.0}, "of augmix must be in"),

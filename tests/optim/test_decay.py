@@ -110,6 +110,44 @@ def test_what_is_a_kernel_in_a_real_network(name):
         assert is_kernel == (leaf.ndim >= 2 and not added), jax.tree_util.keystr(path)
 
 
+def test_masks_by_what_they_leave_out():
+    info = models.describe("efficientnet_test")
+    model = models.classifier("efficientnet_test", num_classes=5)
+    images = jnp.zeros((1, info.image_size, info.image_size, info.channels))
+    shapes = jax.eval_shape(lambda: model.init(jax.random.key(0), images, train=False))["params"]
+
+    def left_out(mask):
+        flat = jax.tree_util.tree_flatten_with_path(optim.MASKS[mask](shapes))[0]
+        return {
+            jax.tree_util.keystr(path, simple=True, separator="/") for path, on in flat if not on
+        }
+
+    paths = left_out("kernels") | left_out("no_depthwise")
+    norms = {path for path in paths if "_norm/" in path}
+    biases = {path for path in paths if path.endswith("/bias")} - norms
+    depthwise = {path for path in paths if path.endswith("depthwise_conv/kernel")}
+    assert all((norms, biases, depthwise))
+    assert left_out("no_norms") == norms
+    assert left_out("kernels") == norms | biases
+    assert left_out("no_depthwise") == norms | biases | depthwise
+    assert optim.MASKS["all"] is None
+
+
+@pytest.mark.parametrize("name", [name for name in models.names() if name.endswith("_test")])
+def test_in_every_family_a_norm_and_a_depthwise_kernel_can_be_told_by_name(name):
+    info = models.describe(name)
+    model = models.classifier(name, num_classes=5)
+    images = jnp.zeros((1, info.image_size, info.image_size, 3))
+    shapes = jax.eval_shape(lambda: model.init(jax.random.key(0), images, train=False))["params"]
+    for path, leaf in jax.tree_util.tree_flatten_with_path(shapes)[0]:
+        layer, own = path[-2].key, path[-1].key
+        if own == "scale":
+            # LeNet's trained subsampling has a gain, which is no norm's.
+            assert "norm" in layer or layer.startswith("gain"), path
+        if own == "kernel" and leaf.ndim == 4 and leaf.shape[2] == 1:
+            assert "depthwise" in layer, path
+
+
 def test_an_unknown_mask_is_named():
     with pytest.raises(UserError, match=r"unknown value of regularization\.apply_to 'kernel'"):
         decay(apply_to="kernel")

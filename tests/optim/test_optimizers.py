@@ -137,6 +137,17 @@ def rmsprop(t, g, p, memory):
     return g / np.sqrt(memory["v"] + 1e-8)
 
 
+def rmsprop_of_tensorflow(t, g, p, memory):
+    memory["v"] = 0.9 * memory.get("v", 1.0) + 0.1 * g**2
+    memory["m"] = 0.8 * memory.get("m", 0) + g / np.sqrt(memory["v"] + 0.5)
+    return memory["m"]
+
+
+def rmsprop_of_torch(t, g, p, memory):
+    memory["v"] = 0.9 * memory.get("v", 0) + 0.1 * g**2
+    return g / (np.sqrt(memory["v"]) + 0.5)
+
+
 def adagrad(t, g, p, memory):
     memory["v"] = memory.get("v", 0.1) + g**2
     return g / np.sqrt(memory["v"] + 1e-7)
@@ -157,6 +168,13 @@ def adagrad(t, g, p, memory):
         ("lars", {"trust_coefficient": 0.1}, {"l2": 0.3}, lars),
         ("lion", {}, {}, lion),
         ("rmsprop", {}, {}, rmsprop),
+        (
+            "rmsprop",
+            {"momentum": 0.8, "eps": 0.5, "initial_scale": 1.0},
+            {},
+            rmsprop_of_tensorflow,
+        ),
+        ("rmsprop", {"eps": 0.5, "eps_in_sqrt": False}, {}, rmsprop_of_torch),
         ("adagrad", {}, {}, adagrad),
     ],
 )

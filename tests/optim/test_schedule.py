@@ -32,6 +32,13 @@ from tests.optim.small import schedule
             {"decay_epochs": (2.0,), "decay_rate": 0.25},
             {0: 1, 10: 0.5, 20: 0.25, 40: 0.0625},
         ),
+        ("quadratic", {}, {0: 1, 25: 0.5625, 50: 0.25, 90: 0.01, 100: 0}),
+        ("quadratic", {"end_factor": 0.2}, {0: 1, 50: 0.4, 100: 0.2}),
+        (
+            "staircase",
+            {"decay_epochs": (2.0,), "decay_rate": 0.5},
+            {0: 1, 19: 1, 20: 0.5, 39: 0.5, 40: 0.25, 99: 0.0625},
+        ),
     ],
 )
 def test_schedule_at_named_steps(name, values, expected):
@@ -64,6 +71,9 @@ RISE = {0: 0, 5: 0.25, 10: 0.5, 19: 0.95}
         ("step", {"decay_epochs": (3.0, 6.0)}, {20: 1, 29: 1, 30: 0.1, 60: 0.01}),
         ("step", {"decay_epochs": (0.5, 1.0, 6.0)}, {20: 0.01, 59: 0.01, 60: 0.001}),
         ("exponential", {"decay_epochs": (2.0,), "decay_rate": 0.25}, {20: 1, 30: 0.5, 40: 0.25}),
+        ("quadratic", {}, {20: 1, 60: 0.25, 100: 0}),
+        # EfficientNet's stairs too: two of them lie within the warm-up.
+        ("staircase", {"decay_epochs": (1.0,), "decay_rate": 0.5}, {20: 0.25, 29: 0.25, 30: 0.125}),
     ],
 )
 def test_every_schedule_warms_up_from_zero(name, values, expected):
@@ -77,7 +87,7 @@ def test_a_trial_that_ends_within_the_warm_up_is_legal():
     assert float(made(4)) == pytest.approx(0.2)
 
 
-@pytest.mark.parametrize("name", ["cosine", "step", "exponential"])
+@pytest.mark.parametrize("name", ["cosine", "step", "exponential", "staircase"])
 def test_a_schedule_is_traced(name):
     made = schedule(name, warmup_epochs=1.0, decay_epochs=(4.0,))
     steps = jnp.arange(100)
@@ -90,6 +100,7 @@ def test_a_schedule_is_traced(name):
     [
         ({"name": "cosin"}, "unknown schedule 'cosin'; did you mean 'cosine'"),
         ({"name": "exponential"}, "exponential schedule needs schedule.decay_epochs"),
+        ({"name": "staircase"}, "staircase schedule needs schedule.decay_epochs"),
         ({"name": "cosine", "warmup_epochs": -1.0}, "schedule.warmup_epochs must be at least 0"),
         ({"name": "cosine", "end_factor": -0.1}, "schedule.end_factor must be at least 0"),
         ({"name": "step", "decay_rate": -0.1}, "schedule.decay_rate must be at least 0"),
