@@ -126,7 +126,7 @@ def _run(paper: Paper, result: Result) -> str:
 
 
 def _legend(rows: Iterable[Row]) -> list[str]:
-    return [MEANING, *([_FROM_MEMORY] if any(row.from_memory for row in rows) else [])]
+    return [MEANING, *(["", _FROM_MEMORY] if any(row.from_memory for row in rows) else [])]
 
 
 def _expected(row: Row) -> str:
