@@ -59,8 +59,10 @@ def base_config(root: pathlib.Path) -> dict[str, Any]:
 
 def _check(root: pathlib.Path) -> int:
     from cnn.cli import config_file
-    from cnn.ledger import check
+    from cnn.ledger import check, papers
 
+    # Before the configs are looked for, since it says better what is wrong with the directory.
+    papers.directories(root)
     found = check.findings(root, config_file.read, base_config(root))
     for line in found:
         print(line, file=sys.stderr)

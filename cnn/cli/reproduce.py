@@ -7,7 +7,8 @@
 PAPER is a directory of experiments/, ROW a row of its paper.toml; without it all rows of the paper
 run. Each seed is a training of cnn train in WORKDIR/PAPER/ROW/seedN: the same command goes on where
 it was stopped. A run that ends adds its line to experiments/PAPER/results.csv, and a short log; a
-seed that is there already is left alone. cnn ledger render then writes the tables.
+seed that is there already is left alone. cnn ledger render then writes the tables. Several
+processes find each other as in cnn train on Slurm, Cloud TPU, GKE and Open MPI; the first adds.
 
 Of the config only what does not change the result can be set: --config.data.root=DIR,
 --config.loader.num_threads=8, --config.parallel.mesh=fsdp:8.
@@ -66,12 +67,17 @@ def run(args: argparse.Namespace) -> int:
     jobs = [(paper, row, _config(root, row, args.overrides)) for paper, row in rows]
     seeds = {row.name: _seeds(row, args.seeds) for _, row in rows}
     _check_commit()
-    for paper, row, config in jobs:
-        directory = pathlib.Path(args.workdir) / paper.name / row.name
-        code = _reproduce(paper, row, config, seeds[row.name], directory)
-        if code:
-            return code
-    print("cnn ledger render writes the tables")
+    from cnn.parallel import hosts
+
+    hosts.connect()
+    with hosts.together():
+        for paper, row, config in jobs:
+            directory = pathlib.Path(args.workdir) / paper.name / row.name
+            code = _reproduce(paper, row, config, seeds[row.name], directory)
+            if code:
+                return code
+    if hosts.leads():
+        print("cnn ledger render writes the tables")
     return 0
 
 
@@ -135,6 +141,7 @@ def _reproduce(
     from cnn import experiment as experiments
     from cnn.cli import train
     from cnn.ledger import entry, papers
+    from cnn.parallel import hosts
 
     built = experiments.build(config)
     for seed in missing:
@@ -142,6 +149,8 @@ def _reproduce(
         outcome = train.carry_out(built.with_seed(seed), where)
         if outcome is not None and outcome.signal is not None:
             return 128 + outcome.signal
+        if not hosts.leads():
+            continue
         # Read anew, since another process may have added a result meanwhile.
         result = entry.add(papers.read(paper.directory), row, where)
         print(f"{paper.name}/{row.name} seed {seed}: {row.metric} {result.value:g}, added")

@@ -186,7 +186,8 @@ def _row(where: str, content: Any) -> Row:
         raise UserError(f"{where}: seeds are different whole numbers, at least one; got {seeds}")
     if "expected" in content and not content.get("expected_source"):
         raise UserError(f"{where}: expected_source must say where {content['expected']} is stated")
-    return Row(**{**content, "seeds": tuple(seeds)})
+    row = Row(**{**content, "seeds": tuple(seeds)})
+    return row if row.expected is None else row._replace(expected=float(row.expected))
 
 
 def _check_keys(

@@ -142,8 +142,8 @@ def _ours(row: Row, status: Status) -> str:
     shown = _value(row.metric, mean)
     if std is not None:
         shown += f" ± {_value(row.metric, std)}"
-    seeds = "seed" if num == 1 else "seeds"
     missing = f" of {len(row.seeds)}" if num < len(row.seeds) else ""
+    seeds = "seed" if len(row.seeds) == 1 else "seeds"
     return f"{shown} ({num}{missing}{NBSP}{seeds})"
 
 
