@@ -11,7 +11,7 @@ from cnn.experiment import Config
 NUM_EPOCHS = 4
 """The length of the training, of one step an epoch, to which the schedule is compressed."""
 BATCH_SIZE = 8
-_MAX_PARAMETERS = 300_000
+_MAX_PARAMETERS = 100_000
 _NUM_EVAL = 10
 _SIZES = ("width", "depth", "num_heads", "patch_size", "widths", "depths", "position_grid")
 """Fields of models that a smaller one has its own values of."""
@@ -24,7 +24,7 @@ def shrink(config: Config) -> dict[str, Any]:
 
     Optimizer, penalties, schedule, augmentation, policies, mixing and moving average stay, and the
     model's own settings; epochs become single steps and all times are scaled to fewer of them. A
-    model of more than 300,000 parameters is replaced by its family's smallest.
+    model of more than 100,000 parameters is replaced by its family's smallest.
 
     Args:
         config: Of a row.

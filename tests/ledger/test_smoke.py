@@ -53,7 +53,7 @@ def test_every_row_runs(monkeypatch):
     ("name", "small"),
     [
         ("lenet5_1998", "lenet5_1998"),
-        ("resnet20_cifar", "resnet20_cifar"),
+        ("resnet20_cifar", "resnet_test"),
         ("resnet50", "resnet_test"),
         ("convnextv2_base", "convnextv2_test"),
         ("convnext_iso_base", "convnext_test"),
