@@ -16,6 +16,8 @@ from cnn.errors import UserError, unknown
 COMMANDS = {
     "train": "train a model, or go on with a run",
     "compare": "compare models under one budget and several seeds: CNN against ViT",
+    "reproduce": "run rows of the ledger of papers and add their results",
+    "ledger": "published numbers beside ours: write the tables, check them",
     "launch": "train in several processes, on a cluster or in a cloud, or a sweep",
     "runs": "list runs: state, step, last metric, goodput",
     "evaluate": "measure a run's checkpoint on its evaluation split",
@@ -30,7 +32,7 @@ COMMANDS = {
 }
 """Commands and what they do; `cnn/cli/NAME.py` has the rest."""
 
-_COMPUTING = ("train", "compare", "evaluate", "predict")
+_COMPUTING = ("train", "compare", "reproduce", "evaluate", "predict")
 
 
 class _Parser(argparse.ArgumentParser):

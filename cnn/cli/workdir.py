@@ -213,7 +213,9 @@ def _commit() -> dict[str, Any]:
         return result.stdout.strip() if result.returncode == 0 else None
 
     commit = git("rev-parse", "HEAD")
-    return {"commit": commit, "dirty": None if commit is None else bool(git("status", "-s"))}
+    # Of what trains, since results that a run adds change no other run.
+    changes = git("status", "-s", "--", "cnn", "configs")
+    return {"commit": commit, "dirty": None if commit is None else bool(changes)}
 
 
 def headline(experiment: Experiment) -> str:

@@ -1,0 +1,114 @@
+"""A row made small enough for two cores and seconds: its whole recipe on a small network."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from cnn import models
+from cnn.errors import UserError
+from cnn.experiment import Config
+
+NUM_EPOCHS = 4
+"""The length of the training, of one step an epoch, to which the schedule is compressed."""
+BATCH_SIZE = 8
+_MAX_PARAMETERS = 100_000
+_NUM_EVAL = 10
+_SIZES = ("width", "depth", "num_heads", "patch_size", "widths", "depths", "position_grid")
+"""Fields of models that a smaller one has its own values of."""
+_TESTS = ("lenet_1998_test", "convnextv2_test", "deit_test")
+"""Small networks of variants that differ in more than their size; the others are FAMILY_test."""
+
+
+def shrink(config: Config) -> dict[str, Any]:
+    """The config of the same recipe on made-up images.
+
+    Optimizer, penalties, schedule, augmentation, policies, mixing and moving average stay, and the
+    model's own settings; epochs become single steps and all times are scaled to fewer of them. A
+    model of more than 100,000 parameters is replaced by its family's smallest.
+
+    Args:
+        config: Of a row.
+
+    Raises:
+        UserError: If there is no such model.
+    """
+    name = small_model(config["model"]["name"])
+    model = {**config["model"], "name": name}
+    full_size = size = config["preprocess"]["image_size"]
+    if name != config["model"]["name"]:
+        size = models.source(name).image_size
+        model = {key: value for key, value in model.items() if key not in _SIZES}
+    if model["norm_group_size"]:
+        model["norm_group_size"] = BATCH_SIZE // 2
+    # Larger than what the model sees, so that crops have a choice.
+    side = size + size // 8
+    images = {
+        "num_train": BATCH_SIZE,
+        "num_eval": _NUM_EVAL,
+        "num_classes": models.source(config["model"]["name"]).num_classes,
+        "height": side,
+        "width": side,
+        "channels": config["preprocess"]["channels"],
+    }
+    changes: dict[str, dict[str, Any]] = {
+        "data": {
+            **{"source": "synthetic", "root": "", "name": "", "train_split": "", "eval_split": ""},
+            "options": {**config["data"]["options"], "synthetic": images},
+        },
+        "sampling": {"weights": [], "fraction": 1.0},
+        "preprocess": {"image_size": size},
+        "loader": {"batch_size": BATCH_SIZE, "num_threads": 1, "num_workers": 0},
+        "evaluation": {"batch_size": BATCH_SIZE},
+        "init": {"weights": ""},
+        "parallel": {"num_devices": 1, "mesh": "", "rules": []},
+    }
+    if BATCH_SIZE % config["task"]["accumulate_steps"]:
+        changes["task"] = {"accumulate_steps": 2}
+    changes |= _compressed(config, size / full_size)
+    merged = {
+        section: {**values, **changes[section]} if section in changes else values
+        for section, values in config.items()
+    }
+    return {**merged, "model": model}
+
+
+def small_model(name: str) -> str:
+    """The model itself where it is small, else the smallest of its family that is of its kind.
+
+    Raises:
+        UserError: If there is no such model.
+    """
+    if models.describe(name).parameters <= _MAX_PARAMETERS:
+        return name
+    family = models.family_of(name)
+    known = models.names(family)
+    for test in _TESTS:
+        kind = test.removesuffix("_test")
+        if test in known and name.startswith(kind):
+            return test
+    if f"{family}_test" not in known:
+        raise UserError(f"the family {family} has no {family}_test to try a row with")
+    return f"{family}_test"
+
+
+def _compressed(config: Config, ratio: float) -> dict[str, dict[str, Any]]:
+    """Sections whose values are times, or sizes that change with time."""
+    train, schedule, by_epoch = (config[name] for name in ("train", "schedule", "by_epoch"))
+    factor = NUM_EPOCHS / train["num_epochs"]
+    return {
+        "train": {
+            "num_epochs": float(NUM_EPOCHS),
+            "num_steps": 0,
+            "log_every_steps": 2,
+            "eval_every_steps": NUM_EPOCHS,
+            "checkpoint_every_steps": NUM_EPOCHS,
+        },
+        "schedule": {
+            "warmup_epochs": factor * schedule["warmup_epochs"],
+            "decay_epochs": [factor * epochs for epochs in schedule["decay_epochs"]],
+        },
+        "by_epoch": {
+            "sizes_px": [max(8, round(ratio * px / 8) * 8) for px in by_epoch["sizes_px"]],
+            "from_epochs": list(range(len(by_epoch["sizes_px"]))),
+        },
+    }

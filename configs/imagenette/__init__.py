@@ -1,0 +1,1 @@
+"""Experiments on Imagenette, ten classes of ImageNet."""

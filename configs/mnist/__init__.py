@@ -1,0 +1,1 @@
+"""Experiments on the 70,000 digits of MNIST."""
