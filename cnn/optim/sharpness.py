@@ -37,11 +37,9 @@ def with_sharpness(
     average = average_gradients(axis_name)
     inner = optax.with_extra_args_support(tx)
 
-    def update(
-        updates: Params, state: Any, params: Params | None = None, **extra: Any
-    ) -> tuple[Params, Any]:
+    def update(updates: Params, state: Any, params: Any = None, **extra: Any) -> tuple[Params, Any]:
         up, _ = average.update(updates, average.init(params))
-        # A gradient of zero has no direction, and no step is as good as any.
+        # A gradient of zero has no direction: then there is no step up.
         scale = rho / (optax.tree.norm(up) + 1e-12)
         there = jax.tree.map(lambda param, way: param + scale * way, params, up)
         return inner.update(extra["grad_fn"](there), state, params, **extra)

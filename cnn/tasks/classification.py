@@ -148,7 +148,7 @@ def make(
             )
             metrics["distillation_loss"] = Mean.of(taught, weight)
             moved[TEACHER] = model_state[TEACHER]
-        loss = Mean.of(losses, weight).compute()
+        loss: Any = Mean.of(losses, weight).compute()
         for others in jax.tree.leaves(sown["auxiliary"]) if chosen.auxiliary_weight else ():
             losses = loss_of(others, targets)
             loss += chosen.auxiliary_weight * Mean.of(losses, weight).compute()
