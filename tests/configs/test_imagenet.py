@@ -50,6 +50,8 @@ CURVES = {
     "inception_v3": {0: 0.045, 1.9: 0.045, 2.1: 0.0423, 4.1: 0.039762, 99: 0.045 * 0.94**49},
     # Section 3.4: "starts from 0.1 and is divided by 10"; 60e4 steps, see below.
     "resnet:50": {0: 0.1, 29.9: 0.1, 30.1: 0.01, 60.1: 1e-3, 119: 1e-4},
+    # Goyal et al. 2017, section 2.1: 0.1 for each 256 images, five epochs of warm-up; our cosine.
+    "resnet50": {0: 0, 2.5: 0.4, 5: 0.8, 47.5: 0.4, 90: 0},
     # facebook/fb.resnet.torch, train.lua: decay = floor((epoch - 1) / 30), nEpochs 90.
     "wide_resnet": {0: 0.1, 29.9: 0.1, 30.1: 0.01, 60.1: 1e-3, 89.9: 1e-3},
     # Section 4.2: "lowered by 10 times at epoch 30 and 60", 90 epochs.
@@ -138,6 +140,7 @@ DECAYS = {
     "googlenet": (KERNELS, 2e-4),  # train_val.prototxt: decay_mult 1 and 0
     "inception_v3": (KERNELS, 4e-5),  # slim's regularizers are of weights
     "resnet:50": (ALL, 1e-4),
+    "resnet50": (KERNELS, 1e-4),  # Goyal et al. 2017, section 5.1: not on gamma and beta
     "wide_resnet": (ALL, 1e-4),  # torch's optim.sgd decays all there is
     "densenet:121": (ALL, 1e-4),
     "squeeze_excitation": (ALL, 1e-4),
