@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import optax
-from flax import linen as nn
+from flax import linen
 from jaxtyping import Array, Float, Int
 
+from cnn import nn
 from cnn.core import (
     Batch,
     Gather,
@@ -29,7 +30,7 @@ from cnn.tasks.views import over_views
 
 
 def make(
-    model: nn.Module,
+    model: linen.Module,
     tx: optax.GradientTransformation,
     gather: Gather | None = None,
     *,
@@ -131,7 +132,17 @@ def make(
         return {"logits": logits, "probabilities": jax.nn.softmax(logits)}
 
     step = descend(loss_fn, tx, accumulate_steps=accumulate_steps, gather=gather)
-    return Task(init, step, evaluate, predict)
+    return Task(init, step, evaluate, predict, _make_features(model))
+
+
+def _make_features(
+    model: linen.Module,
+) -> Callable[[TrainState, Batch], Float[Array, "batch features"]]:
+    def features(state: TrainState, batch: Batch) -> Float[Array, "batch features"]:
+        variables = {"params": state.params, **state.model_state}
+        return nn.penultimate(model, variables, batch["image"])
+
+    return features
 
 
 def _check(*, label_smoothing: float, top_k: int, auxiliary_weight: float) -> None:
@@ -144,7 +155,7 @@ def _check(*, label_smoothing: float, top_k: int, auxiliary_weight: float) -> No
 
 
 def forward_train(
-    model: nn.Module, params: Params, model_state: ModelState, images: Any, key: Key
+    model: linen.Module, params: Params, model_state: ModelState, images: Any, key: Key
 ) -> tuple[Float[Array, "batch classes"], list[Float[Array, "batch classes"]], ModelState]:
     """Logits in training mode, those of auxiliary classifiers, and the model state after the batch.
 
