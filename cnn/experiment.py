@@ -214,6 +214,7 @@ class Experiment(NamedTuple):
             state,
             preprocess=self.preprocess(),
             views=self.views(),
+            seen=call(self.config, "evaluation").views,
             class_names=self.facts.class_names,
             step=step,
             batch_size=self.shared(call(self.config, "evaluation").batch_size),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import functools
 import pathlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from cnn.errors import UserError, unknown
@@ -31,7 +31,7 @@ class Setting:
         from cnn import data
 
         if not self.args.root and not self.args.tfds:
-            raise UserError("this evaluation needs pictures: give --root=DIR or --tfds=NAME")
+            raise UserError("weights have no pictures of their own: give --root=DIR or --tfds=NAME")
         return data.open_part(root=self.args.root, tfds=self.args.tfds, split=self.args.split)
 
     def other(self) -> Source:
@@ -92,19 +92,19 @@ class Setting:
         preprocess = self.subject.preprocess
         return data.Corrupted(self.test(), preprocess.fit, name, severity), preprocess.normalise
 
-    def numbers(self, flag: str) -> list[int]:
-        """The whole numbers of a flag, parted by commas."""
-        text = getattr(self.args, flag)
-        try:
-            return [int(word) for word in text.split(",")]
-        except ValueError:
-            raise UserError(f"--{flag} takes whole numbers as 1,5,10, got {text!r}") from None
-
     def _fitting(self, source: Source) -> Source:
         from cnn import data
 
         matched = data.match_classes(source, self.subject.class_names)
         return data.spread_out(matched, self.args.limit)
+
+
+def _numbers(args: argparse.Namespace, flag: str) -> list[int]:
+    text = getattr(args, flag)
+    try:
+        return [int(word) for word in text.split(",")]
+    except ValueError:
+        raise UserError(f"--{flag} takes whole numbers as 1,5,10, got {text!r}") from None
 
 
 def _accuracy(name: str, restricted: bool) -> Callable[[Setting], Measurement]:
@@ -119,10 +119,6 @@ def _accuracy(name: str, restricted: bool) -> Callable[[Setting], Measurement]:
 def _real(setting: Setting) -> Measurement:
     from cnn.evaluators import real_labels
 
-    if not setting.args.labels:
-        raise UserError("imagenet_real needs --labels=real.json")
-    if setting.args.limit:
-        raise UserError("--limit is not for imagenet_real, whose labels go by file")
     # The labels go by file, so classes need not be matched.
     source = setting.given
     names = source.file_names  # type: ignore[attr-defined]
@@ -135,20 +131,13 @@ def _corruption(published: bool) -> Callable[[Setting], Measurement]:
         from cnn.evaluators import corruption
 
         args = setting.args
-        if published and not (args.root or args.tfds):
-            raise UserError(
-                "imagenet_c needs its files: give --root=DIR, or make them: corruptions"
-            )
         names = args.corruptions.split(",") if args.corruptions else list(data.CORRUPTIONS)
-        for name in names:
-            if name not in data.CORRUPTIONS:
-                raise unknown("corruption", name, data.CORRUPTIONS)
-        severities = setting.numbers("severities")
-        if not set(severities) <= set(data.SEVERITIES):
-            raise UserError(f"--severities are from 1 to 5, got {args.severities}")
-        opened = setting.published if published else setting.made
         return corruption.measure(
-            setting.subject, opened, names=names, severities=severities, published=published
+            setting.subject,
+            setting.published if published else setting.made,
+            names=names,
+            severities=_numbers(args, "severities"),
+            published=published,
         )
 
     return measure
@@ -169,7 +158,7 @@ def _per_class(setting: Setting) -> Measurement:
 def _knn(setting: Setting) -> Measurement:
     from cnn.evaluators import knn
 
-    ks, temperature = setting.numbers("k"), setting.args.temperature
+    ks, temperature = _numbers(setting.args, "k"), setting.args.temperature
     return knn.measure(setting.frozen, ks=ks, temperature=temperature)
 
 
@@ -182,7 +171,7 @@ def _linear_probe(setting: Setting) -> Measurement:
 def _few_shot(setting: Setting) -> Measurement:
     from cnn.evaluators import few_shot
 
-    shots, args = setting.numbers("shots"), setting.args
+    shots, args = _numbers(setting.args, "shots"), setting.args
     return few_shot.measure(setting.frozen, shots=shots, num_seeds=args.seeds, l2=args.l2)
 
 
@@ -218,6 +207,7 @@ def run(args: argparse.Namespace) -> int:
         if name not in KINDS:
             raise unknown("evaluation", name, KINDS)
     _check_flags(args)
+    _check_kinds(args, kinds)
     from cnn.cli import workdir
 
     output = pathlib.Path(args.workdir or args.output) if args.workdir or args.output else None
@@ -249,6 +239,24 @@ def _check_flags(args: argparse.Namespace) -> None:
             f"--limit must be at least 0 and --batch_size at least 1, got {args.limit} and "
             f"{args.batch_size}"
         )
+
+
+def _check_kinds(args: argparse.Namespace, kinds: Sequence[str]) -> None:
+    """Refuses what can be refused before anything is read."""
+    from cnn.data import CORRUPTIONS, SEVERITIES
+
+    for kind in kinds:
+        if kind.startswith(("imagenet_", "test_set")) and not (args.root or args.tfds):
+            raise UserError(f"{kind} needs pictures: give --root=DIR or --tfds=NAME")
+    if "imagenet_real" in kinds and (args.limit or not args.labels):
+        raise UserError("imagenet_real needs --labels=real.json, and no --limit")
+    for name in args.corruptions.split(",") if args.corruptions else ():
+        if name not in CORRUPTIONS:
+            raise unknown("corruption", name, CORRUPTIONS)
+    if not set(_numbers(args, "severities")) <= set(SEVERITIES):
+        raise UserError(f"--severities are from 1 to 5, got {args.severities}")
+    for flag in ("k", "shots"):
+        _numbers(args, flag)
 
 
 def _of_run(args: argparse.Namespace, config: dict[str, Any]) -> Setting:
@@ -291,6 +299,7 @@ def _of_weights(args: argparse.Namespace) -> Setting:
         strategy.unpack(state),
         preprocess=preprocess,
         views=data.make_views(preprocess, args.views or "center"),
+        seen=args.views or "center",
         class_names=tuple(class_names),
         step=0,
         batch_size=args.batch_size,

@@ -14,7 +14,7 @@ from cnn.evaluators.subject import Subject
 from cnn.report.measurement import Measurement, Table
 from cnn.report.scores import by_class
 
-Labelled = tuple[Float[np.ndarray, "batch classes"], Int[np.ndarray, " batch"]]
+Labelled = tuple[Float[np.ndarray, "_ classes"], Int[np.ndarray, " _"]]
 
 
 def measure(subject: Subject, source: data.Source, *, name: str, restricted: bool) -> Measurement:
@@ -30,7 +30,7 @@ def measure(subject: Subject, source: data.Source, *, name: str, restricted: boo
     """
     classes = np.unique(labels_of(source)) if restricted else np.arange(len(subject.class_names))
     metrics, count = score(subject.logits(source), classes)
-    settings = {"set": source.info.name, "classes": len(classes)}
+    settings = {**subject.settings(source), "classes": len(classes)}
     return Measurement(name, subject.step, count, settings, metrics)
 
 
@@ -79,5 +79,5 @@ def measure_classes(subject: Subject, source: data.Source) -> Measurement:
         "worst_recall": float(np.nanmin(scores.recall)),
     }
     table = Table("by class", ("class", "examples", "recall", "precision", "F1"), rows)
-    settings = {"set": source.info.name}
+    settings = subject.settings(source)
     return Measurement("per_class", subject.step, count, settings, metrics, (table,))

@@ -22,7 +22,7 @@ def measure(subject: Subject, source: data.Source) -> Measurement:
     parts = list(subject.logits(source))
     logits, labels = (np.concatenate(part) for part in zip(*parts, strict=True))
     metrics, tables = analyse(logits, labels)
-    settings = {"set": source.info.name}
+    settings = subject.settings(source)
     return Measurement("calibration", subject.step, len(labels), settings, metrics, tables)
 
 

@@ -35,7 +35,7 @@ def measure(frozen: Frozen) -> Measurement:
     train, test = (_with_one((x - mean) / std) for x in (frozen.train, frozen.test))
     chosen, tried = choose_penalty(train, frozen.train_labels, frozen.num_classes)
     everything = np.ones(len(train), np.float32)
-    objective = make_objective(train, frozen.train_labels, everything, frozen.num_classes)
+    objective = make_objective(train, frozen.train_labels, everything)
     weights = np.zeros((train.shape[1], frozen.num_classes))
     for penalty in PENALTIES[: PENALTIES.index(chosen) + 1]:
         weights = fit(objective, penalty, weights)
@@ -56,7 +56,7 @@ def choose_penalty(
     held_out = data.stratified(labels.astype(np.int64), HELD_OUT)
     seen = np.ones(len(labels), np.float32)
     seen[held_out] = 0.0
-    objective = make_objective(train, labels, seen, num_classes)
+    objective = make_objective(train, labels, seen)
     weights, tried = np.zeros((train.shape[1], num_classes)), []
     # From the strongest down, each from where the one before ended: a fraction of the steps.
     for penalty in PENALTIES:
@@ -69,29 +69,36 @@ def make_objective(
     train: Float[np.ndarray, "n features_and_one"],
     labels: Int[np.ndarray, " n"],
     seen: Float[np.ndarray, " n"],
-    num_classes: int,
 ) -> Objective:
     """(weights, penalty) -> the mean cross-entropy of the examples of weight 1, and its slope."""
-    x, targets = jax.device_put(train), jax.nn.one_hot(labels, num_classes)
-    shares = jnp.asarray(seen / seen.sum())[:, None]
-    # The last row is of the biases.
-    penalised = jnp.ones((train.shape[1], 1)).at[-1].set(0.0)
-
-    @jax.jit
-    def compute(weights: Array, penalty: Array) -> tuple[Array, Array]:
-        logits = jnp.matmul(x, weights, precision="highest")
-        loss = -jnp.sum(shares * targets * jax.nn.log_softmax(logits))
-        wrong = shares * (jax.nn.softmax(logits) - targets)
-        slope = jnp.matmul(x.T, wrong, precision="highest")
-        kept = penalised * weights
-        return loss + penalty * jnp.sum(kept**2) / 2, slope + penalty * kept
+    given = jax.device_put((train, labels.astype(np.int32), seen / seen.sum()))
 
     def objective(weights: Weights, penalty: float) -> tuple[float, Weights]:
-        given = jax.device_put((weights.astype(np.float32), np.float32(penalty)))
-        value, slope = jax.device_get(compute(*given))
+        at = jax.device_put((weights.astype(np.float32), np.float32(penalty)))
+        value, slope = jax.device_get(_objective(*given, *at))
         return float(value), slope.astype(np.float64)
 
     return objective
+
+
+# What is large is an argument: a program would hold a copy of what it closes over.
+@jax.jit
+def _objective(
+    x: Float[Array, "n features_and_one"],
+    labels: Int[Array, " n"],
+    shares: Float[Array, " n"],
+    weights: Float[Array, "features_and_one classes"],
+    penalty: Float[Array, ""],
+) -> tuple[Array, Array]:
+    logits = jnp.matmul(x, weights, precision="highest")
+    shares = shares[:, None]
+    targets = jax.nn.one_hot(labels, weights.shape[1])
+    loss = -jnp.sum(shares * targets * jax.nn.log_softmax(logits))
+    wrong = shares * (jax.nn.softmax(logits) - targets)
+    slope = jnp.matmul(x.T, wrong, precision="highest")
+    # The last row is of the biases.
+    kept = weights.at[-1].set(0.0)
+    return loss + penalty * jnp.sum(kept**2) / 2, slope + penalty * kept
 
 
 def fit(objective: Objective, penalty: float, start: Weights) -> Weights:

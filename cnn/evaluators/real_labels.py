@@ -42,7 +42,7 @@ def measure(
     if not count:
         raise UserError(f"{path} has no label for any of the {len(labels):,} images")
     metrics = {"accuracy": float(right.sum() / count)}
-    settings = {"set": source.info.name, "without label": len(labels) - count}
+    settings = {**subject.settings(source), "without label": len(labels) - count}
     return Measurement("imagenet_real", subject.step, count, settings, metrics)
 
 

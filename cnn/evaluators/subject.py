@@ -25,6 +25,7 @@ class Subject(NamedTuple):
         features: The same for features; None where the task has none.
         preprocess: A picture -> what the network sees of its centre.
         views: A picture -> what it sees of it, once or in several views that are averaged.
+        seen: The name of those views, for the record.
         class_names: In the order of the logits.
         step: Of a run's checkpoint; 0 for weights.
         batch_size: Examples that are computed at once.
@@ -37,10 +38,16 @@ class Subject(NamedTuple):
     features: Callable[..., Any] | None
     preprocess: data.Preprocess
     views: View
+    seen: str
     class_names: tuple[str, ...]
     step: int
     batch_size: int
     num_threads: int
+
+    def settings(self, source: data.Source) -> dict[str, Any]:
+        """What numbers of a set of pictures depend on."""
+        averaged = {} if self.seen == "center" else {"views": self.seen}
+        return {"set": source.info.name, **averaged}
 
     def batches(self, source: data.Source, view: View | None = None) -> Iterator[Any]:
         """All examples once, padding of weight 0; seen through `view`, which None makes `views`."""

@@ -152,7 +152,7 @@ def test_mistakes_are_one_line(run, digits, tmp_path, capsys):
         (["--on=imagenet_v2"], "give --root=DIR or --tfds=NAME"),
         (["--on=imagenet_a", f"--root={tmp_path / 'no'}"], "does not exist"),
         (["--on=imagenet_real", f"--root={digits}"], "needs --labels=real.json"),
-        (["--on=imagenet_c"], "imagenet_c needs its files"),
+        (["--on=imagenet_c"], "imagenet_c needs pictures"),
         (["--on=imagenet_c", f"--root={digits}"], "gaussian_noise/1' does not exist"),
         (["--on=corruptions", "--corruptions=fogg"], "unknown corruption 'fogg'; did you mean"),
         (["--on=corruptions", "--severities=6"], "--severities are from 1 to 5"),

@@ -12,7 +12,7 @@ def test_the_slope_is_that_of_the_objective():
     seen = np.ones(30, np.float32)
     seen[:7] = 0
     x = np.pad(frozen.train, ((0, 0), (0, 1)), constant_values=1.0)
-    objective = linear_probe.make_objective(x, frozen.train_labels, seen, 3)
+    objective = linear_probe.make_objective(x, frozen.train_labels, seen)
     weights = np.random.default_rng(0).normal(size=(7, 3))
     value, slope = objective(weights, 0.3)
     logits = x[7:].astype(float) @ weights
@@ -30,7 +30,7 @@ def test_one_feature_of_two_classes_by_hand():
     """x = 1 has class 0 three times of four, x = -1 class 1 as often: odds of 3 at either."""
     x = np.array([[1.0, 1.0]] * 4 + [[-1.0, 1.0]] * 4, np.float32)
     labels = np.array([0, 0, 0, 1, 1, 1, 1, 0], np.int32)
-    objective = linear_probe.make_objective(x, labels, np.ones(8, np.float32), 2)
+    objective = linear_probe.make_objective(x, labels, np.ones(8, np.float32))
     weights = linear_probe.fit(objective, 0.0, np.zeros((2, 2)))
     assert weights[0, 0] - weights[0, 1] == pytest.approx(np.log(3), abs=1e-3)
     assert weights[1, 0] - weights[1, 1] == pytest.approx(0, abs=1e-3)
