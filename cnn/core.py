@@ -91,12 +91,15 @@ class Task(Generic[S]):
             `metrics["loss"]` is a `Mean`; where it is not finite, the loop stops.
         evaluate: (state, batch) -> the metrics of the batch, padded examples left out.
         predict: (state, batch) -> outputs, a pytree of arrays with the example axis first.
+        features: (state, batch) -> a vector an example [batch, features], for what is learnt on a
+            frozen network; None where the task has none.
     """
 
     init: Callable[[Key, Batch], S]
     step: Callable[[S, Batch, Key], tuple[S, Metrics]]
     evaluate: Callable[[S, Batch], Metrics]
     predict: Callable[[S, Batch], PyTree]
+    features: Callable[[S, Batch], Any] | None = None
 
 
 @runtime_checkable

@@ -23,6 +23,7 @@ from cnn import feed as feeds
 from cnn.core import Gather, Task, without_teacher
 from cnn.errors import UserError, unknown
 from cnn.evaluators import classification as classification_evaluator
+from cnn.evaluators import subject as subjects
 from cnn.loop import Loop, make_loop
 from cnn.pretrained import facts, initialise, whitening
 from cnn.pretrained.teacher import Teacher, make_teacher
@@ -225,6 +226,21 @@ class Experiment(NamedTuple):
             laid_out = self.strategy.put(batch)
             known = {name: laid_out[name] for name in ("label", "weight")}
             yield self.strategy.fetch_examples({**known, **predict(state, laid_out)})
+
+    def subject(self, state: Any, step: int) -> subjects.Subject:
+        """The run's network after `step`, for further evaluations."""
+        return subjects.make_subject(
+            self.task,
+            self.strategy,
+            state,
+            preprocess=self.preprocess(),
+            views=self.views(),
+            seen=call(self.config, "evaluation").views,
+            class_names=self.facts.class_names,
+            step=step,
+            batch_size=self.shared(call(self.config, "evaluation").batch_size),
+            num_threads=self.config["loader"]["num_threads"],
+        )
 
     def examine(self, state: Any, step: int) -> Any:
         """The task's whole-split evaluation: numbers, and examples worth a look."""

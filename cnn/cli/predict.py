@@ -136,26 +136,11 @@ def _of_weights(args: argparse.Namespace) -> Predictor:
     import jax
     import numpy as np
 
-    from cnn import data, pretrained
-    from cnn.pretrained import network as networks
+    from cnn import data
+    from cnn.cli import opened
     from cnn.tasks.views import over_views
 
-    weights = pretrained.open_weights(args.weights)
-    name = networks.name_of(weights, args.model, args.weights)
-    network = networks.load(weights, name)
-    notes, facts = list(weights.notes), weights.facts
-    expected, class_names = facts.preprocess, facts.class_names
-    if expected is None:
-        expected = networks.default_preprocessing(name, network.channels)
-        notes.append(
-            "the weights do not say what images they expect; taking ImageNet's usual "
-            + ", ".join(f"{key} {value}" for key, value in expected._asdict().items())
-        )
-    if len(class_names) != network.num_classes:
-        class_names = tuple(map(str, range(network.num_classes)))
-        notes.append("the weights do not name their classes; showing numbers")
-    for note in notes:
-        sys.stderr.write(f"note: {note}\n")
+    network, preprocess, class_names = opened.open_network(args.weights, args.model)
     model = network.model()
 
     @jax.jit
@@ -168,6 +153,5 @@ def _of_weights(args: argparse.Namespace) -> Predictor:
     def probabilities(images: np.ndarray) -> np.ndarray:
         return np.asarray(forward(variables, images))
 
-    preprocess = data.make_preprocess(channels=network.channels, **expected._asdict())
     views = data.make_views(preprocess, args.views or "center")
     return Predictor(views, class_names, lambda count: min(BATCH_SIZE, count), probabilities)

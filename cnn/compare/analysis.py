@@ -15,6 +15,8 @@ from cnn.compare import statistics
 from cnn.compare.measure import COSTS, Measured, load_measured
 from cnn.compare.plan_file import Plan
 from cnn.errors import UserError
+from cnn.metrics import calibration
+from cnn.metrics.spread import Spread, spread
 from cnn.report import files, history
 from cnn.report.log import read_metrics
 
@@ -44,9 +46,9 @@ class Run(NamedTuple):
         return float(self.right.mean())
 
     @property
-    def bins(self) -> statistics.Bins:
+    def bins(self) -> calibration.Bins:
         """Its predictions by confidence."""
-        return statistics.bins(self.measured.predictions.confidence, self.right)
+        return calibration.bins(self.measured.predictions.confidence, self.right)
 
 
 class Trained(NamedTuple):
@@ -62,9 +64,9 @@ class Trained(NamedTuple):
         return self.group["model"]
 
     @property
-    def accuracy(self) -> statistics.Spread:
+    def accuracy(self) -> Spread:
         """Over the seeds."""
-        return statistics.spread([run.accuracy for run in self.runs])
+        return spread([run.accuracy for run in self.runs])
 
 
 def load(workdir: pathlib.Path, plan: Plan) -> list[Trained]:
@@ -109,7 +111,7 @@ def tables(found: Sequence[Trained], image_size: int) -> Tables:
 
 
 def _spread_columns(prefix: str, values: Sequence[float]) -> Row:
-    found = statistics.spread(values)
+    found = spread(values)
     parts = found._asdict()
     return {f"{prefix}_{name}": parts[name] for name in ("mean", "std", "low", "high")}
 
@@ -118,7 +120,7 @@ def _model_row(one: Trained) -> Row:
     group = one.group
     images = group["num_steps"] * group["batch_size"]
     losses = [float(run.measured.predictions.loss.mean()) for run in one.runs]
-    errors = [statistics.calibration_error(run.bins) for run in one.runs]
+    errors = [calibration.calibration_error(run.bins) for run in one.runs]
     seconds = [value for run in one.runs if (value := _seconds(group, run)) is not None]
     return {
         **{key: group[key] for key in ("model", "kind", "network", "parameters", "macs")},
@@ -128,11 +130,11 @@ def _model_row(one: Trained) -> Row:
         "step_bytes": one.step_bytes,
         "seeds": len(one.runs),
         **_spread_columns("accuracy", [run.accuracy for run in one.runs]),
-        "loss_mean": statistics.spread(losses).mean,
-        "ece_mean": statistics.spread(errors).mean,
-        "ece_std": statistics.spread(errors).std,
+        "loss_mean": spread(losses).mean,
+        "ece_mean": spread(errors).mean,
+        "ece_std": spread(errors).std,
         "seeds_agreement": _own_agreement(one),
-        "seconds": statistics.spread(seconds).mean if seconds else None,
+        "seconds": spread(seconds).mean if seconds else None,
     }
 
 
@@ -239,14 +241,14 @@ def _robustness_rows(one: Trained, image_size: int) -> list[Row]:
         kind, amount = cells[0][0]
         shares = [share for _, share in cells if share is not None]
         known = {"model": one.model, "kind": one.group["kind"]}
-        spread = _spread_columns("accuracy", shares) if shares else dict.fromkeys(none)
+        columns = _spread_columns("accuracy", shares) if shares else dict.fromkeys(none)
         if kind == "none":
-            none = spread
+            none = columns
             continue
         if not rows or rows[-1]["condition"] != kind:
             start = float(image_size) if kind == "size" else 0.0
             rows.append({**known, "condition": kind, "amount": start, **none})
-        rows.append({**known, "condition": kind, "amount": amount, **spread})
+        rows.append({**known, "condition": kind, "amount": amount, **columns})
     return rows
 
 
@@ -254,8 +256,8 @@ def _calibration_rows(one: Trained) -> list[Row]:
     """Bins over the predictions of all seeds."""
     confidence = np.concatenate([run.measured.predictions.confidence for run in one.runs])
     right = np.concatenate([run.right for run in one.runs])
-    found = statistics.bins(confidence, right)
-    width = 1 / statistics.NUM_BINS
+    found = calibration.bins(confidence, right)
+    width = 1 / calibration.NUM_BINS
     return [
         {
             "model": one.model,
@@ -282,7 +284,7 @@ def _run_rows(one: Trained) -> list[Row]:
             "seed": run.seed,
             "accuracy": run.accuracy,
             "loss": float(run.measured.predictions.loss.mean()),
-            "ece": statistics.calibration_error(run.bins),
+            "ece": calibration.calibration_error(run.bins),
             "seconds": _seconds(one.group, run),
             "report": f"{run.folder}/report.html",
         }

@@ -74,7 +74,8 @@ def measure_run(
     columns = (np.concatenate(part) for part in zip(*parts, strict=True))
     labels, predicted, losses, confidence = columns
     found = Predictions(labels, predicted.astype(labels.dtype), confidence, losses)
-    source = _part(experiment, robustness.num_examples)
+    assert experiment.sources is not None
+    source = data.spread_out(experiment.sources.eval, robustness.num_examples)
     accuracies = tuple(
         (condition, _accuracy(experiment, state, source, condition, image_size))
         for condition in conditions(robustness)
@@ -90,15 +91,6 @@ def is_measured(directory: pathlib.Path, step: int, robustness: Robustness) -> b
         and (found.step, found.num_examples) == (step, robustness.num_examples)
         and [condition for condition, _ in found.robustness] == list(conditions(robustness))
     )
-
-
-def _part(experiment: Experiment, num_examples: int) -> data.Source:
-    assert experiment.sources is not None
-    source = experiment.sources.eval
-    if not num_examples or num_examples >= len(source):
-        return source
-    # Evenly spaced, since many sets are sorted by class.
-    return data.Subset(source, np.linspace(0, len(source) - 1, num_examples).round().astype(int))
 
 
 def _accuracy(

@@ -1,42 +1,13 @@
-"""What several seeds and several models say: intervals, tests, calibration, agreement."""
+"""What several seeds and several models say: tests, agreement, Pareto fronts."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool
 from scipy import stats
-
-NUM_BINS = 15
-"""Of the calibration error, as in its paper."""
-
-
-class Spread(NamedTuple):
-    """A mean over seeds, its standard deviation (n - 1), and a 95 % interval of the mean.
-
-    The interval is Student's: it is about other seeds on the same examples, not about other
-    examples. With one seed there is neither deviation nor interval: None.
-    """
-
-    num: int
-    mean: float
-    std: float | None
-    low: float | None
-    high: float | None
-
-
-def spread(values: Sequence[float]) -> Spread:
-    """The spread of at least one value."""
-    x = np.asarray(values, np.float64)
-    mean = float(x.mean())
-    if len(x) < 2:
-        return Spread(len(x), mean, None, None, None)
-    std = float(x.std(ddof=1))
-    half = float(stats.t.ppf(0.975, len(x) - 1)) * std / math.sqrt(len(x))
-    return Spread(len(x), mean, std, mean - half, mean + half)
 
 
 def paired_t(left: Sequence[float], right: Sequence[float]) -> float | None:
@@ -96,38 +67,6 @@ def holm(p_values: Sequence[float | None]) -> list[float | None]:
         highest = max(highest, min(1.0, (len(known) - rank) * p))
         adjusted[index] = highest
     return adjusted
-
-
-class Bins(NamedTuple):
-    """Examples by the confidence of their prediction, in bins of equal width over [0, 1].
-
-    `confidence` and `accuracy` are means in a bin, NaN in an empty one.
-    """
-
-    counts: Int[np.ndarray, " bins"]
-    confidence: Float[np.ndarray, " bins"]
-    accuracy: Float[np.ndarray, " bins"]
-
-
-def bins(
-    confidence: Float[np.ndarray, " n"], right: Bool[np.ndarray, " n"], *, num_bins: int = NUM_BINS
-) -> Bins:
-    """Sorts predictions by confidence; a confidence on a border belongs to the lower bin."""
-    which = np.clip(np.ceil(confidence * num_bins).astype(int) - 1, 0, num_bins - 1)
-    count = np.bincount(which, minlength=num_bins)
-    totals = (np.bincount(which, values, num_bins) for values in (confidence, right))
-    empty = np.full(num_bins, np.nan)
-    means = (np.divide(total, count, out=empty.copy(), where=count > 0) for total in totals)
-    return Bins(count, *means)
-
-
-def calibration_error(found: Bins) -> float:
-    """Expected calibration error: the mean distance of confidence and accuracy, in [0, 1].
-
-    Guo et al. 2017, "On calibration of modern neural networks", equation 3.
-    """
-    distances = np.nan_to_num(np.abs(found.accuracy - found.confidence))
-    return float((distances * found.counts).sum() / found.counts.sum())
 
 
 def error_consistency(left: Bool[np.ndarray, " n"], right: Bool[np.ndarray, " n"]) -> float | None:

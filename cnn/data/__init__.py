@@ -2,24 +2,29 @@
 
 from cnn.data.augment import Augment, alternating_flip, make_augment, make_scale_jitter
 from cnn.data.by_epoch import ByEpoch, make_by_epoch
+from cnn.data.class_match import match_classes, open_part
 from cnn.data.contract import ArraySource, Example, Source, SourceInfo, Sources
+from cnn.data.corruptions import CORRUPTIONS, SEVERITIES, Corrupted
 from cnn.data.decode import read_image
 from cnn.data.filters import make_filters
 from cnn.data.pipeline import Host, drawn_order, eval_batches, steps_per_epoch, train_batches
 from cnn.data.policy import make_policy
 from cnn.data.prepare import prepare
-from cnn.data.sampling import Concatenation, Subset, make_sampling
+from cnn.data.sampling import Concatenation, Subset, make_sampling, spread_out, stratified
 from cnn.data.sizes import published_size
 from cnn.data.sources import OPTIONS, open_sources
 from cnn.data.transforms import Preprocess, make_preprocess
 from cnn.data.views import make_views
 
 __all__ = [
+    "CORRUPTIONS",
     "OPTIONS",
+    "SEVERITIES",
     "ArraySource",
     "Augment",
     "ByEpoch",
     "Concatenation",
+    "Corrupted",
     "Example",
     "Host",
     "Preprocess",
@@ -38,10 +43,14 @@ __all__ = [
     "make_sampling",
     "make_scale_jitter",
     "make_views",
+    "match_classes",
+    "open_part",
     "open_sources",
     "prepare",
     "published_size",
     "read_image",
+    "spread_out",
     "steps_per_epoch",
+    "stratified",
     "train_batches",
 ]

@@ -33,6 +33,11 @@ class FolderSource:
         self.labels = np.asarray(labels, np.int64)
         self.info = info
 
+    @property
+    def file_names(self) -> tuple[str, ...]:
+        """Of all examples, without their folders."""
+        return tuple(path.name for path in self._paths)
+
     def __len__(self) -> int:
         return len(self._paths)
 
@@ -95,6 +100,20 @@ def folder(
     return Sources(
         _source(train, labels, "train", decode_min_px), _source(held_out, labels, "eval", 0)
     )
+
+
+def one_folder(root: str | os.PathLike[str]) -> FolderSource:
+    """All pictures of a folder of class folders, as `folder` reads them, in one part.
+
+    Raises:
+        UserError: As `folder`.
+    """
+    base = pathlib.Path(root).expanduser()
+    if not base.is_dir():
+        what = "is a file" if base.exists() else "does not exist"
+        raise UserError(f"{str(base)!r} {what}; give a folder of class folders")
+    tree = _scan(base)
+    return _source(tree, {name: label for label, name in enumerate(tree.files)}, "all", 0)
 
 
 class _Tree(NamedTuple):

@@ -241,6 +241,13 @@ def weighted_draws(
     return np.minimum(np.searchsorted(running, marks, side="right"), len(weights) - 1)
 
 
+def spread_out(source: Source, num_examples: int) -> Source:
+    """So many examples at equal distances, since many sets are sorted by class; 0 is all."""
+    if not num_examples or num_examples >= len(source):
+        return source
+    return Subset(source, np.linspace(0, len(source) - 1, num_examples).round().astype(int))
+
+
 def stratified(
     labels: Shaped[np.ndarray, "examples ..."], fraction: float
 ) -> Int64[np.ndarray, " chosen"]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.resources
 import os
 from collections.abc import Sequence
 from typing import Any
@@ -30,6 +31,15 @@ class TfdsSource:
     def labels(self) -> np.ndarray:
         """Of all examples, read from the records; no image is decoded."""
         return np.asarray([record[self._label] for record in self._records], np.int64)
+
+    @property
+    def file_names(self) -> tuple[str, ...]:
+        """Of all examples. Raises a UserError where the records have none."""
+        try:
+            names = [record["file_name"] for record in self._records]
+        except KeyError as error:
+            raise UserError(f"the records of {self.info.name} have no file_name") from error
+        return tuple(name.decode() if isinstance(name, bytes) else str(name) for name in names)
 
     def __len__(self) -> int:
         return len(self._records)
@@ -81,6 +91,23 @@ def tfds(name: str, data_dir: str | os.PathLike[str], train_split: str, eval_spl
             )
         eval_split = known[0]
     return Sources(_source(builder, keys, train_split), _source(builder, keys, eval_split))
+
+
+def one_split(name: str, data_dir: str | os.PathLike[str], split: str) -> TfdsSource:
+    """A single split, as `tfds` reads it; "" is the first there is of `EVAL_SPLITS`.
+
+    Raises:
+        UserError: As `tfds`.
+    """
+    builder = _open(name, data_dir)
+    known = [there for there in (*EVAL_SPLITS, "train") if there in builder.info.splits]
+    return _source(builder, _keys(builder), split or known[0])
+
+
+def imagenet_ids() -> tuple[str, ...]:
+    """The 1,000 WordNet ids of ImageNet in the order of its classes, as the package ships them."""
+    package = importlib.resources.files("tensorflow_datasets")
+    return tuple((package / "datasets/imagenet2012/labels.txt").read_text("utf-8").split())
 
 
 def _open(name: str, data_dir: str | os.PathLike[str]) -> Any:

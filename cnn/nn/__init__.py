@@ -16,6 +16,7 @@ from cnn.nn.eca import EfficientChannelAttention
 from cnn.nn.family import Features, Source, choose, stages
 from cnn.nn.layer_norm import LayerNorm
 from cnn.nn.linear_head import LinearHead
+from cnn.nn.penultimate import penultimate
 from cnn.nn.pool import Pool
 from cnn.nn.record import Call, record
 from cnn.nn.remat import remat
@@ -44,6 +45,7 @@ __all__ = [
     "choose",
     "conv_norm",
     "make_divisible",
+    "penultimate",
     "record",
     "remat",
     "rising_rates",

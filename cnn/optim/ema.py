@@ -73,12 +73,14 @@ def with_ema(
         return state._replace(params=params, model_state=model_state)
 
     if not evaluate:
-        return Task(init, step, task.evaluate, task.predict)
+        return Task(init, step, task.evaluate, task.predict, task.features)
+    features = task.features
     return Task(
         init,
         step,
         lambda state, batch: task.evaluate(averaged(state), batch),
         lambda state, batch: task.predict(averaged(state), batch),
+        features and (lambda state, batch: features(averaged(state), batch)),
     )
 
 

@@ -11,7 +11,17 @@ from typing import Any, NamedTuple
 import jinja2
 import numpy as np
 
-from cnn.report import figures, files, history, matrix, picture, scores, text
+from cnn.report import (
+    figures,
+    files,
+    history,
+    matrix,
+    measurement,
+    picture,
+    reliability,
+    scores,
+    text,
+)
 from cnn.report.evaluation import Evaluation
 from cnn.report.log import read_metrics
 
@@ -33,7 +43,8 @@ class Tile(NamedTuple):
 def write_report(workdir: str | pathlib.Path, *, evaluation: Evaluation | None) -> pathlib.Path:
     """Makes `workdir/report.html` from what the run has written so far, whole or not at all.
 
-    Reads `config.json`, `environment.json` and `metrics.jsonl`, each of which may be missing. Equal
+    Reads `config.json`, `environment.json`, `metrics.jsonl` and `evaluations`, each of which may be
+    missing. Equal
     input gives an equal page.
 
     Args:
@@ -54,6 +65,7 @@ def write_report(workdir: str | pathlib.Path, *, evaluation: Evaluation | None) 
         environment=files.read_json(workdir / "environment.json") or {},
         records=read_metrics(workdir),
         evaluation=evaluation,
+        measurements=measurement.load_all(workdir),
     )
     path = workdir / REPORT_FILE
     files.write_atomically(path, page.encode())
@@ -67,6 +79,7 @@ def render(
     environment: Mapping[str, Any],
     records: history.Records,
     evaluation: Evaluation | None,
+    measurements: Sequence[measurement.Measurement] = (),
 ) -> str:
     """The page as text.
 
@@ -77,6 +90,7 @@ def render(
         environment: Where the run was made; anything nested. `command` may be a list of words.
         records: The lines of the metric log.
         evaluation: See `write_report`.
+        measurements: Of further evaluations, each a section.
     """
     package = importlib.resources.files("cnn.report")
     environment_of_page = jinja2.Environment(
@@ -99,6 +113,7 @@ def render(
         matrix=_matrix(evaluation),
         pairs=_pairs(evaluation),
         mistakes=_mistakes(evaluation),
+        measurements=[_measurement(found) for found in measurements],
         config=text.sections(config),
         environment=text.sections(_with_command(environment)),
     )
@@ -254,6 +269,20 @@ def _mistakes(evaluation: Evaluation | None) -> list[dict[str, Any]]:
         }
         for mistake in (evaluation.mistakes if evaluation else ())
     ]
+
+
+def _measurement(found: measurement.Measurement) -> dict[str, Any]:
+    return {
+        "title": _words(found.name),
+        "lead": f"Step {found.step:,}: {measurement.about(found)}.",
+        "metrics": [(_words(name), text.number(x)) for name, x in found.metrics.items()],
+        "tables": [
+            (_words(table.title), table.columns, [measurement.shown(row) for row in table.rows])
+            for table in found.tables
+            if not reliability.is_diagram(table)
+        ],
+        "figures": reliability.diagrams(found.tables),
+    }
 
 
 def _words(metric: str) -> str:

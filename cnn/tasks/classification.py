@@ -10,9 +10,10 @@ import flax.traverse_util
 import jax
 import jax.numpy as jnp
 import optax
-from flax import linen as nn
+from flax import linen
 from jaxtyping import Array, Float, Int
 
+from cnn import nn
 from cnn.core import (
     TEACHER,
     Batch,
@@ -97,10 +98,10 @@ class Options:
 
 
 def make(
-    model: nn.Module,
+    model: linen.Module,
     tx: optax.GradientTransformation,
     gather: Gather | None = None,
-    teacher: nn.Module | None = None,
+    teacher: linen.Module | None = None,
     **options: Any,
 ) -> Task[TrainState]:
     """Classification, one class an image.
@@ -178,7 +179,17 @@ def make(
         return {"logits": logits, "probabilities": jax.nn.softmax(logits)}
 
     step = descend(loss_fn, tx, accumulate_steps=chosen.accumulate_steps, gather=gather)
-    return Task(init, step, evaluate, predict)
+    return Task(init, step, evaluate, predict, _make_features(model))
+
+
+def _make_features(
+    model: linen.Module,
+) -> Callable[[TrainState, Batch], Float[Array, "batch features"]]:
+    def features(state: TrainState, batch: Batch) -> Float[Array, "batch features"]:
+        variables = {"params": state.params, **state.model_state}
+        return nn.penultimate(model, variables, batch["image"])
+
+    return features
 
 
 def measure(
@@ -224,7 +235,7 @@ def _targets(options: Options, targets: Logits) -> Logits:
 
 
 def forward_train(
-    model: nn.Module, params: Params, model_state: ModelState, images: Any, key: Key
+    model: linen.Module, params: Params, model_state: ModelState, images: Any, key: Key
 ) -> tuple[Float[Array, "batch classes"], list[Float[Array, "batch classes"]], ModelState]:
     """Logits in training mode, those of auxiliary classifiers, and the model state after the batch.
 
@@ -235,7 +246,7 @@ def forward_train(
 
 
 def forward_sown(
-    model: nn.Module, params: Params, model_state: ModelState, images: Any, key: Key
+    model: linen.Module, params: Params, model_state: ModelState, images: Any, key: Key
 ) -> tuple[Float[Array, "batch classes"], dict[str, Any], dict[str, Any]]:
     """As `forward_train`, with all that the model sowed, by collection: `auxiliary` and others."""
     state = without_teacher(model_state)

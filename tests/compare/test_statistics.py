@@ -10,22 +10,6 @@ from scipy import stats
 from cnn.compare import statistics
 
 
-def test_spread_is_that_of_hand_and_of_scipy():
-    values = [0.9, 0.92, 0.97]
-    found = statistics.spread(values)
-    assert found.num == 3
-    assert found.mean == pytest.approx(0.93)
-    assert found.std == pytest.approx(math.sqrt((0.03**2 + 0.01**2 + 0.04**2) / 2))
-    low, high = stats.t.interval(0.95, 2, loc=0.93, scale=stats.sem(values))
-    assert (found.low, found.high) == (pytest.approx(low), pytest.approx(high))
-    # Student 1908: 4.303 deviations of the mean for three values.
-    assert (found.high - found.mean) / (found.std / math.sqrt(3)) == pytest.approx(4.303, abs=5e-4)
-
-
-def test_spread_of_one_value_has_no_interval():
-    assert statistics.spread([0.5]) == (1, 0.5, None, None, None)
-
-
 def test_paired_t_by_hand():
     left, right = [0.95, 0.96, 0.99], [0.94, 0.93, 0.97]
     # Differences 1, 3, 2: mean 2, deviation 1, t = 2 sqrt(3) with two degrees of freedom, whose
@@ -100,47 +84,6 @@ def test_holm_is_the_closed_test_of_bonferroni():
         )
         slow = max(min(p[i] for i in chosen) * len(chosen) for chosen in subsets)
         assert adjusted == pytest.approx(min(1.0, slow))
-
-
-def slow_calibration_error(confidence, right, num_bins):
-    total = 0.0
-    for index in range(num_bins):
-        low, high = index / num_bins, (index + 1) / num_bins
-        inside = [
-            (c, r)
-            for c, r in zip(confidence, right, strict=True)
-            if low < c <= high or (index == 0 and c == 0)
-        ]
-        if inside:
-            gap = np.mean([r for _, r in inside]) - np.mean([c for c, _ in inside])
-            total += abs(gap) * len(inside) / len(confidence)
-    return total
-
-
-@pytest.mark.parametrize("num_bins", [1, 10, 15])
-def test_calibration_error_against_a_loop(num_bins):
-    rng = np.random.default_rng(1)
-    confidence = rng.uniform(0.1, 1, 500)
-    right = rng.uniform(size=500) < confidence**2
-    found = statistics.bins(confidence, right, num_bins=num_bins)
-    assert found.counts.sum() == 500
-    expected = slow_calibration_error(confidence, right, num_bins)
-    assert statistics.calibration_error(found) == pytest.approx(expected)
-
-
-def test_calibration_error_by_hand():
-    # Two predictions at 0.9, one right: |0.5 - 0.9|; two at 0.6, both right: |1 - 0.6|.
-    confidence = np.array([0.9, 0.9, 0.6, 0.6])
-    found = statistics.bins(confidence, np.array([1, 0, 1, 1], bool), num_bins=5)
-    assert found.counts.tolist() == [0, 0, 2, 0, 2]
-    assert found.accuracy[[2, 4]].tolist() == [1.0, 0.5]
-    assert np.isnan(found.confidence[0])
-    assert statistics.calibration_error(found) == pytest.approx(0.4)
-
-
-def test_certainty_and_none_are_in_the_outer_bins():
-    found = statistics.bins(np.array([0.0, 1.0]), np.array([False, True]), num_bins=4)
-    assert found.counts.tolist() == [1, 0, 0, 1]
 
 
 def test_error_consistency_by_hand():

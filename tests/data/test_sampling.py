@@ -13,6 +13,7 @@ from cnn.data.sampling import (
     balanced_weights,
     make_sampling,
     shared_weights,
+    spread_out,
     stratified,
     weighted_draws,
 )
@@ -199,3 +200,11 @@ def test_values_out_of_range_are_refused(options, message) -> None:
 def test_classes_of_no_number_cannot_be_balanced() -> None:
     with pytest.raises(UserError, match="needs one class an example"):
         balanced_weights(np.zeros((3, 2), np.float32), 1.0)
+
+
+def test_spread_out_takes_equal_distances_and_both_ends():
+    images = np.arange(11, dtype=np.uint8).reshape(-1, 1, 1, 1)
+    source = ArraySource(images, np.zeros(11, int), SourceInfo("some", ("a", "b")))
+    found = spread_out(source, 3)
+    assert [int(found[index]["image"][0, 0, 0]) for index in range(len(found))] == [0, 5, 10]
+    assert spread_out(source, 0) is spread_out(source, 11) is source

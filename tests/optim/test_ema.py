@@ -30,7 +30,7 @@ def counting_task():
     def evaluate(state, batch):
         return {"w": state.params["w"], "mean": state.model_state["mean"]}
 
-    return core.Task(init, step, evaluate, evaluate)
+    return core.Task(init, step, evaluate, evaluate, evaluate)
 
 
 BATCH = {"image": jnp.zeros((1, 1))}
@@ -51,7 +51,7 @@ def test_the_average_is_that_of_numpy_with_statistics(rate):
     assert float(state.ema[1]["mean"]) == pytest.approx(mean, rel=1e-5)
     assert float(state.params["w"]) == 1600.0  # what is trained is not averaged
     assert float(metrics["loss"].total) == 40.0
-    for measure in (task.evaluate, task.predict):
+    for measure in (task.evaluate, task.predict, task.features):
         measured = measure(state, BATCH)
         assert float(measured["w"]) == pytest.approx(w, rel=1e-5)
         assert float(measured["mean"]) == pytest.approx(mean, rel=1e-5)
