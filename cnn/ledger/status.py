@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from cnn.compare.statistics import Spread, spread
 from cnn.ledger.papers import Result, Row
+from cnn.metrics.spread import Spread, spread
 
 REPRODUCED, PARTIAL, NOT_RUN = "reproduced", "partial", "not run"
 MEANING = (

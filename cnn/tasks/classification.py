@@ -186,7 +186,7 @@ def _make_features(
     model: linen.Module,
 ) -> Callable[[TrainState, Batch], Float[Array, "batch features"]]:
     def features(state: TrainState, batch: Batch) -> Float[Array, "batch features"]:
-        variables = {"params": state.params, **state.model_state}
+        variables = {"params": state.params, **without_teacher(state.model_state)}
         return nn.penultimate(model, variables, batch["image"])
 
     return features
