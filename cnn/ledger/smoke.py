@@ -13,7 +13,7 @@ NUM_EPOCHS = 4
 BATCH_SIZE = 8
 _MAX_PARAMETERS = 100_000
 _NUM_EVAL = 10
-_SIZES = ("width", "depth", "num_heads", "patch_size", "widths", "depths", "position_grid")
+_SIZES = ("width", "depth", "num_heads", "patch_size", "widths", "depths")
 """Fields of models that a smaller one has its own values of."""
 _TESTS = ("lenet_1998_test", "convnextv2_test", "deit_test")
 """Small networks of variants that differ in more than their size; the others are FAMILY_test."""

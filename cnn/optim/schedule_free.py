@@ -68,11 +68,13 @@ def make_schedule_free(
             params, model_state = state.ema
             return state._replace(params=params, model_state=model_state)
 
+        features = task.features
         return Task(
             init,
             step,
             lambda state, batch: task.evaluate(averaged(state), batch),
             lambda state, batch: task.predict(averaged(state), batch),
+            features and (lambda state, batch: features(averaged(state), batch)),
         )
 
     return ScheduleFree(optimizer, wrap)

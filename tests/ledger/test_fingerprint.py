@@ -36,7 +36,7 @@ def test_what_differs_is_named():
 
 
 def test_a_key_newer_than_the_run_counts_once_it_is_set():
-    base = changed("task", loss="softmax")
+    base = changed("task", newer="plain")
     assert fingerprint.difference(CONFIG, base, base) is None
-    used = changed("task", loss="sigmoid")
-    assert fingerprint.difference(CONFIG, used, base) == "task.loss is new, 'sigmoid'"
+    used = changed("task", newer="other")
+    assert fingerprint.difference(CONFIG, used, base) == "task.newer is new, 'other'"
