@@ -65,8 +65,8 @@ class Options:
             mixed ones do (Beyer et al. 2020, "Are we done with ImageNet?", section 5; Wightman et
             al. 2021, "ResNet strikes back", section 3.1; timm's mean).
         target_threshold: With `sigmoid`, a class counts whole where its target, mixed and smoothed,
-            is above this, and not at all elsewhere, in [0, 1); 0.2 in procedures A1 and A2 of
-            "ResNet strikes back". 0 leaves the targets as they are.
+            is above this, and not at all elsewhere, in [0, 1), as timm's `bce_target_thresh`.
+            0 leaves the targets as they are.
         distillation: Options of `cnn.tasks.distillation.make_teaching`; None is none. The metric
             `loss` is that by the labels then too, and `distillation_loss` that by the teacher.
 
