@@ -26,6 +26,8 @@ def get_config() -> Any:
             "cache_mb": 1024,
             "options": {
                 "folder": {"decode_min_px": 0},
+                "masks": {"images": "images", "masks": "masks", "class_names": ()},
+                "scenes": {"num_train": 4000, "num_eval": 500, "size_px": 96, "max_digits": 5},
                 "shards": {"decode_min_px": 0},
                 "synthetic": {
                     "num_train": 1_281_167,
@@ -94,6 +96,8 @@ def get_config() -> Any:
             "solarize_level": 128,
         }
     )
+    # cnn.data.make_borders
+    config.borders = ConfigDict({"weight": 0.0, "sigma_px": 5.0})
     # cnn.data.make_by_epoch
     config.by_epoch = ConfigDict({"alternate_flips": False, "sizes_px": (), "from_epochs": ()})
     # cnn.data.train_batches
@@ -113,7 +117,9 @@ def get_config() -> Any:
     # cnn.models.classifier; an experiment may add fields of its model
     config.model = ConfigDict({"name": "resnet50", "dtype": "float32", "norm_group_size": 0})
     # cnn.pretrained.initialise.load_initial; weights: a file, hf:OWNER/NAME or a workdir
-    config.init = ConfigDict({"weights": "", "head": "auto", "channels": "error", "skip": ()})
+    config.init = ConfigDict(
+        {"weights": "", "head": "auto", "channels": "error", "skip": (), "part": "all"}
+    )
     # cnn.tasks.classification.make
     config.task = ConfigDict(
         {
@@ -192,6 +198,24 @@ def get_config() -> Any:
         }
     )
     return config.lock()
+
+
+def get_segmentation() -> Any:
+    """The section `task` of a segmentation's config: cnn.tasks.segmentation.make.
+
+    With it go `data` with masks, `model` (a name of cnn.models.segmenters) and
+    `checkpoint.best_metric`.
+    """
+    return ConfigDict(
+        {
+            "name": "segmentation",
+            "losses": {"cross_entropy": 1.0, "dice": 0.0, "focal": 0.0},
+            "focal_gamma": 2.0,
+            "class_weights": (),
+            "auxiliary_weight": 0.5,
+            "accumulate_steps": 1,
+        }
+    )
 
 
 def get_comparison() -> Any:
