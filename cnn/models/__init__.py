@@ -1,8 +1,9 @@
 """The registry of networks: a name -> a linen module, whose file is imported when it is asked for.
 
-`classifier` makes logits, `backbone` features for other tasks. The parameters of a classifier are
-`{"backbone": ..., "head": ...}`, so a dense task takes weights over by path. In every
-family the first convolution is `backbone/stem_conv` and the last layer `head/logits`.
+`classifier` makes logits, `segmenter` those of each pixel, `backbone` features for other tasks. The
+parameters of a classifier are `{"backbone": ..., "head": ...}`, so a dense task takes weights over
+by path. In every family the first convolution is `backbone/stem_conv` and the last layer
+`head/logits`.
 """
 
 import csv
@@ -19,7 +20,7 @@ import jax.numpy as jnp
 from flax import linen
 from jaxtyping import Array, Float
 
-from cnn import errors, macs, nn
+from cnn import errors, heads, macs, nn
 from cnn.nn.family import Features, Source
 
 __all__ = [
@@ -28,6 +29,7 @@ __all__ = [
     "ModelInfo",
     "Source",
     "backbone",
+    "backbone_of",
     "classifier",
     "describe",
     "families",
@@ -35,6 +37,9 @@ __all__ = [
     "layers_above",
     "measure",
     "names",
+    "network",
+    "segmenter",
+    "segmenters",
     "source",
     "whitening_kernel",
 ]
@@ -125,6 +130,7 @@ _NAMES = {
         "efficientnet_test",
     ),
     "airbench": ("airbench94", "airbench_test"),
+    "unet": ("unet_encoder", "unet_encoder_test"),
     "convnext": (
         "convnext_atto",
         "convnext_femto",
@@ -329,6 +335,78 @@ def whitening_kernel(
     return make(images, size=body.patch_size)
 
 
+def segmenter(
+    name: str,
+    *,
+    num_classes: int = 21,
+    axis_name: str | None = None,
+    norm_group_size: int = 0,
+    **overrides: Any,
+) -> heads.Segmenter:
+    """The segmenter of that name: NHWC float images -> float32 logits of their pixels.
+
+    Args:
+        name: One of `segmenters()`.
+        num_classes: How many logits a pixel has; the background is one of the classes.
+        axis_name: As for `classifier`.
+        norm_group_size: As for `classifier`.
+        **overrides: Fields of the backbone or of the head, by name; one that both have (`dtype`)
+            goes to both. `backbone`: the name of another backbone. `auxiliary_width`: channels of
+            the auxiliary head, 0 a quarter of what it reads; None is no such head.
+
+    Raises:
+        UserError: If there is no such network, field or dtype, or no class.
+    """
+    if num_classes < 1:
+        raise errors.UserError(f"num_classes is {num_classes}: a segmenter needs at least one")
+    family = heads.family(name)
+    row = {"auxiliary_width": None, **family.VARIANTS[name], **overrides}
+    body, width = row.pop("backbone"), row.pop("auxiliary_width")
+    fields = _fields(_module(body).Backbone), _fields(family.Head) - {"num_classes"}
+    values = _values(name, row, fields[0] | fields[1])
+    sync = {"axis_name": axis_name, "norm_group_size": norm_group_size}
+    head = family.Head(
+        num_classes=num_classes,
+        sync=nn.Sync(axis_name, norm_group_size),
+        **_known(values, fields[1]),
+    )
+    auxiliary = None
+    if width is not None:
+        fcn = importlib.import_module("cnn.heads.fcn")
+        shared = _known(_values(name, overrides, set(overrides)), {"dropout_rate", "dtype"})
+        auxiliary = fcn.Head(num_classes, width, "previous", sync=head.sync, **shared)
+    return heads.Segmenter(backbone(body, **sync, **_known(values, fields[0])), head, auxiliary)
+
+
+def backbone_of(name: str, **fields: Any) -> tuple[str, dict[str, Any]]:
+    """Of a segmenter: the name of its backbone, and in what fields that is not the registered one.
+
+    Args:
+        name: One of `segmenters()`.
+        **fields: As for `segmenter`.
+
+    Raises:
+        UserError: If there is no such network.
+    """
+    row = {**heads.family(name).VARIANTS[name], **fields}
+    body = row["backbone"]
+    return body, _known(row, _fields(_module(body).Backbone))
+
+
+def network(name: str, **fields: Any) -> Classifier | heads.Segmenter:
+    """The classifier or the segmenter of that name, with their arguments.
+
+    Raises:
+        UserError: If there is no such network, field or dtype, or no class.
+    """
+    return (segmenter if name in heads.names() else classifier)(name, **fields)
+
+
+def segmenters() -> tuple[str, ...]:
+    """The names of the registered segmenters."""
+    return heads.names()
+
+
 def names(family: str | None = None) -> tuple[str, ...]:
     """The registered names, of one family or (None) of all.
 
@@ -353,12 +431,13 @@ def family_of(name: str) -> str:
 
 
 def source(name: str) -> Source:
-    """Where the network of that name comes from.
+    """Where the classifier or segmenter of that name comes from.
 
     Raises:
         UserError: If there is no such network.
     """
-    return _module(name).source(name)
+    family = heads.family(name) if name in heads.names() else _module(name)
+    return family.source(name)
 
 
 def describe(name: str) -> ModelInfo:
