@@ -10,7 +10,7 @@ from jaxtyping import Int, UInt8
 
 from cnn.errors import UserError
 from cnn.evaluators.classification import Examples, HostBatch
-from cnn.metrics import overlap
+from cnn.metrics.confusion import overlap
 from cnn.report import overlay
 from cnn.report.evaluation import Evaluation, Mistake
 

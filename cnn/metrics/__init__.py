@@ -1,1 +1,1 @@
-"""What predictions are measured by, beside means: calibration, and the spread over repetitions."""
+"""What predictions are measured by, beside means: classes of pixels, calibration, the spread over repetitions."""

@@ -27,7 +27,7 @@ from cnn.core import (
 )
 from cnn.errors import UserError, unknown
 from cnn.heads.unet import middle
-from cnn.metrics import Confusion
+from cnn.metrics.confusion import Confusion
 from cnn.tasks.classification import forward_train
 
 LOSSES = {"cross_entropy": 1.0, "dice": 0.0, "focal": 0.0}

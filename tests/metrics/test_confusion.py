@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 
 from cnn.core import compute, merge
-from cnn.metrics import Confusion, overlap, overlap_by_class
+from cnn.metrics.confusion import Confusion, overlap, overlap_by_class
 
 LABELS = np.array([[[0, 0, 1], [1, 2, 2]]], np.uint8)
 PREDICTED = np.array([[[0, 1, 1], [1, 2, 0]]], np.int32)
