@@ -41,7 +41,7 @@ class Mean(NamedTuple):
 
 
 Metrics = dict[str, Any]
-"""Additive pytrees by name, each with a `compute()`: `Mean`, `cnn.metrics.confusion.Confusion`, ..."""
+"""Additive pytrees by name, each with a `compute()`: `Mean`, those of `cnn.metrics`, ..."""
 
 
 def merge(left: Metrics, right: Metrics) -> Metrics:
