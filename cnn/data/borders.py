@@ -6,7 +6,6 @@ from typing import NamedTuple, cast
 
 import numpy as np
 from jaxtyping import Float32, UInt8
-from scipy import ndimage
 
 from cnn.data.contract import IGNORED
 
@@ -39,6 +38,9 @@ def border_weights(
         weight: What a gap of no width would add; 10 in the paper.
         sigma_px: Above 0; 5 in the paper.
     """
+    # It takes as long to import as all of `cnn.data`, and few trainings weigh borders.
+    from scipy import ndimage
+
     objects = []
     for label in np.unique(mask):
         if label not in (0, IGNORED):
