@@ -1,6 +1,7 @@
 """The registry of networks: a name -> a linen module, whose file is imported when it is asked for.
 
-`classifier` makes logits, `segmenter` those of each pixel, `backbone` features for other tasks. The
+`classifier` makes logits, `segmenter` those of each pixel, `detector` finds objects, `backbone`
+makes features for other tasks. The
 parameters of a classifier are `{"backbone": ..., "head": ...}`, so a dense task takes weights over
 by path. In every family the first convolution is `backbone/stem_conv` and the last layer
 `head/logits`.
@@ -20,7 +21,8 @@ import jax.numpy as jnp
 from flax import linen
 from jaxtyping import Array, Float
 
-from cnn import errors, heads, macs, nn
+from cnn import detectors, errors, heads, macs, nn
+from cnn.models._names import NAMES
 from cnn.nn.family import Features, Source
 
 __all__ = [
@@ -32,6 +34,7 @@ __all__ = [
     "backbone_of",
     "classifier",
     "describe",
+    "detector",
     "families",
     "family_of",
     "layers_above",
@@ -44,140 +47,7 @@ __all__ = [
     "whitening_kernel",
 ]
 
-_NAMES = {
-    "mlp": ("mlp", "mlp_test"),
-    "lenet": ("lenet5", "lenet5_1998", "lenet_test", "lenet_1998_test"),
-    "alexnet": ("alexnet", "alexnet_2012", "alexnet_test"),
-    "vgg": (
-        "vgg11",
-        "vgg13",
-        "vgg16",
-        "vgg19",
-        "vgg11_bn",
-        "vgg13_bn",
-        "vgg16_bn",
-        "vgg19_bn",
-        "vgg_test",
-    ),
-    "googlenet": ("googlenet", "googlenet_2014", "googlenet_test"),
-    "inception": ("inception_v3", "inception_test"),
-    "resnet": (
-        "resnet18",
-        "resnet34",
-        "resnet50",
-        "resnet101",
-        "resnet152",
-        "resnext50_32x4d",
-        "resnext101_32x8d",
-        "wide_resnet50_2",
-        "wide_resnet101_2",
-        "seresnet18",
-        "seresnet34",
-        "seresnet50",
-        "seresnet101",
-        "seresnet152",
-        "seresnext50_32x4d",
-        "resnet18d",
-        "resnet34d",
-        "resnet50d",
-        "resnet101d",
-        "ecaresnet50d",
-        "resnet8_cifar",
-        "resnet20_cifar",
-        "resnet32_cifar",
-        "resnet44_cifar",
-        "resnet56_cifar",
-        "resnet110_cifar",
-        "resnet1202_cifar",
-        "resnet_test",
-    ),
-    "resnet_v2": (
-        "resnet18_v2",
-        "resnet34_v2",
-        "resnet50_v2",
-        "resnet101_v2",
-        "resnet152_v2",
-        "resnet110_v2_cifar",
-        "resnet164_v2_cifar",
-        "resnet1001_v2_cifar",
-        "wrn_16_8_cifar",
-        "wrn_28_10_cifar",
-        "wrn_40_4_cifar",
-        "resnet_v2_test",
-    ),
-    "densenet": (
-        "densenet121",
-        "densenet161",
-        "densenet169",
-        "densenet201",
-        "densenet_bc_100_12_cifar",
-        "densenet_bc_250_24_cifar",
-        "densenet_bc_190_40_cifar",
-        "densenet_test",
-    ),
-    "mobilenet": (
-        "mobilenet_v1",
-        "mobilenet_v2",
-        "mobilenet_v3_large",
-        "mobilenet_v3_small",
-        "mobilenet_test",
-    ),
-    "efficientnet": (
-        *(f"efficientnet_b{size}" for size in range(8)),
-        "efficientnet_v2_s",
-        "efficientnet_v2_m",
-        "efficientnet_v2_l",
-        "efficientnet_test",
-    ),
-    "airbench": ("airbench94", "airbench_test"),
-    "unet": ("unet_encoder", "unet_encoder_test"),
-    "convnext": (
-        "convnext_atto",
-        "convnext_femto",
-        "convnext_pico",
-        "convnext_nano",
-        "convnext_tiny",
-        "convnext_small",
-        "convnext_base",
-        "convnext_large",
-        "convnext_xlarge",
-        "convnext_iso_small",
-        "convnext_iso_base",
-        "convnext_iso_large",
-        "convnextv2_atto",
-        "convnextv2_femto",
-        "convnextv2_pico",
-        "convnextv2_nano",
-        "convnextv2_tiny",
-        "convnextv2_base",
-        "convnextv2_large",
-        "convnextv2_huge",
-        "convnext_test",
-        "convnextv2_test",
-    ),
-    "vit": (
-        "vit_ti_16",
-        "vit_s_16",
-        "vit_s_32",
-        "vit_b_16",
-        "vit_b_32",
-        "vit_l_16",
-        "vit_l_32",
-        "vit_l_14",
-        "vit_h_14",
-        "deit_ti_16_distilled",
-        "deit_s_16_distilled",
-        "deit_b_16_distilled",
-        "deit3_s_16",
-        "deit3_b_16",
-        "deit3_l_16",
-        "deit3_h_14",
-        "vit_test",
-        "deit_test",
-    ),
-    "mixer": ("mixer_s_16", "mixer_b_16", "mixer_l_16", "mixer_test"),
-}
-_FAMILIES = {name: family for family, members in _NAMES.items() for name in members}
+_FAMILIES = {name: family for family, members in NAMES.items() for name in members}
 
 
 class Classifier(linen.Module):
@@ -300,7 +170,7 @@ def layers_above(path: Sequence[str], *, name: str, **overrides: Any) -> int:
     family = _module(name)
     count = getattr(family, "layers_above", None)
     if count is None:
-        known = [other for other in _NAMES if hasattr(_module(f"{other}_test"), "layers_above")]
+        known = [other for other in NAMES if hasattr(_module(f"{other}_test"), "layers_above")]
         raise errors.UserError(
             f"{name} is of the family {family_of(name)!r}, whose layers are not counted, so "
             f"optimizer.layer_decay must be 1 (they are in {', '.join(known)})"
@@ -325,7 +195,7 @@ def whitening_kernel(
     """
     make = getattr(_module(name), "whitening_kernel", None)
     if make is None:
-        known = [other for other in _NAMES if hasattr(_module(f"{other}_test"), "whitening_kernel")]
+        known = [other for other in NAMES if hasattr(_module(f"{other}_test"), "whitening_kernel")]
         raise errors.UserError(
             f"{name} is of the family {family_of(name)!r}, which trains its first kernel; set "
             f"whitening.num_images=0 (it is set from images in {', '.join(known)})"
@@ -378,6 +248,43 @@ def segmenter(
     return heads.Segmenter(backbone(body, **sync, **_known(values, fields[0])), head, auxiliary)
 
 
+def detector(
+    name: str,
+    *,
+    num_classes: int = 80,
+    axis_name: str | None = None,
+    norm_group_size: int = 0,
+    **overrides: Any,
+) -> linen.Module:
+    """The detector of that name, a `cnn.detectors.contract.Detector`.
+
+    Args:
+        name: One of `detectors.names()`.
+        num_classes: Kinds of objects, without a background.
+        axis_name: As for `classifier`.
+        norm_group_size: As for `classifier`.
+        **overrides: Fields of the detector or of the backbone, by name; one that both have
+            (`dtype`) goes to both. `backbone`: the name of another backbone.
+
+    Raises:
+        UserError: If there is no such network, field or dtype, or no class.
+    """
+    if num_classes < 1:
+        raise errors.UserError(f"num_classes is {num_classes}: a detector needs at least one")
+    family = detectors.family(name)
+    row = {**family.VARIANTS[name], **overrides}
+    body = row.pop("backbone")
+    fields = _fields(_module(body).Backbone), _fields(family.Detector) - {"num_classes", "backbone"}
+    values = _values(name, row, fields[0] | fields[1])
+    shared = {"axis_name": axis_name, "norm_group_size": norm_group_size}
+    return family.Detector(
+        backbone=backbone(body, **shared, **_known(values, fields[0])),
+        num_classes=num_classes,
+        sync=nn.Sync(axis_name, norm_group_size),
+        **_known(values, fields[1]),
+    )
+
+
 def backbone_of(name: str, **fields: Any) -> tuple[str, dict[str, Any]]:
     """Of a segmenter: the name of its backbone, and in what fields that is not the registered one.
 
@@ -413,12 +320,12 @@ def names(family: str | None = None) -> tuple[str, ...]:
     Raises:
         UserError: If there is no such family.
     """
-    return tuple(_FAMILIES) if family is None else nn.choose("family", family, _NAMES)
+    return tuple(_FAMILIES) if family is None else nn.choose("family", family, NAMES)
 
 
 def families() -> tuple[str, ...]:
     """The families, each the name of a file."""
-    return tuple(_NAMES)
+    return tuple(NAMES)
 
 
 def family_of(name: str) -> str:
