@@ -4,7 +4,6 @@ from cnn.data.augment import Augment, alternating_flip, make_augment, make_scale
 from cnn.data.by_epoch import ByEpoch, make_by_epoch
 from cnn.data.class_match import match_classes, open_part
 from cnn.data.contract import ArraySource, Example, Source, SourceInfo, Sources
-from cnn.data.corruptions import CORRUPTIONS, SEVERITIES, Corrupted
 from cnn.data.decode import read_image
 from cnn.data.filters import make_filters
 from cnn.data.pipeline import Host, drawn_order, eval_batches, steps_per_epoch, train_batches
@@ -17,14 +16,11 @@ from cnn.data.transforms import Preprocess, make_preprocess
 from cnn.data.views import make_views
 
 __all__ = [
-    "CORRUPTIONS",
     "OPTIONS",
-    "SEVERITIES",
     "ArraySource",
     "Augment",
     "ByEpoch",
     "Concatenation",
-    "Corrupted",
     "Example",
     "Host",
     "Preprocess",
