@@ -87,10 +87,10 @@ class Setting:
 
     def made(self, name: str, severity: int) -> tuple[Source, Callable[..., Any]]:
         """The test pictures, corrupted after they were fitted."""
-        from cnn import data
+        from cnn.data.corruptions import Corrupted
 
         preprocess = self.subject.preprocess
-        return data.Corrupted(self.test(), preprocess.fit, name, severity), preprocess.normalise
+        return Corrupted(self.test(), preprocess.fit, name, severity), preprocess.normalise
 
     def _fitting(self, source: Source) -> Source:
         from cnn import data
@@ -127,11 +127,11 @@ def _real(setting: Setting) -> Measurement:
 
 def _corruption(published: bool) -> Callable[[Setting], Measurement]:
     def measure(setting: Setting) -> Measurement:
-        from cnn import data
+        from cnn.data.corruptions import CORRUPTIONS
         from cnn.evaluators import corruption
 
         args = setting.args
-        names = args.corruptions.split(",") if args.corruptions else list(data.CORRUPTIONS)
+        names = args.corruptions.split(",") if args.corruptions else list(CORRUPTIONS)
         return corruption.measure(
             setting.subject,
             setting.published if published else setting.made,
@@ -243,7 +243,7 @@ def _check_flags(args: argparse.Namespace) -> None:
 
 def _check_kinds(args: argparse.Namespace, kinds: Sequence[str]) -> None:
     """Refuses what can be refused before anything is read."""
-    from cnn.data import CORRUPTIONS, SEVERITIES
+    from cnn.data.corruptions import CORRUPTIONS, SEVERITIES
 
     for kind in kinds:
         if kind.startswith(("imagenet_", "test_set")) and not (args.root or args.tfds):

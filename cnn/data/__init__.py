@@ -10,7 +10,6 @@ from cnn.data.augment import (
 from cnn.data.by_epoch import ByEpoch, make_by_epoch
 from cnn.data.class_match import match_classes, open_part
 from cnn.data.contract import IGNORED, ArraySource, Example, Source, SourceInfo, Sources
-from cnn.data.corruptions import CORRUPTIONS, SEVERITIES, Corrupted
 from cnn.data.decode import read_image
 from cnn.data.filters import make_filters
 from cnn.data.pipeline import Host, drawn_order, eval_batches, steps_per_epoch, train_batches
@@ -23,15 +22,12 @@ from cnn.data.transforms import Preprocess, make_preprocess
 from cnn.data.views import make_views
 
 __all__ = [
-    "CORRUPTIONS",
     "IGNORED",
     "OPTIONS",
-    "SEVERITIES",
     "ArraySource",
     "Augment",
     "ByEpoch",
     "Concatenation",
-    "Corrupted",
     "Example",
     "Host",
     "Mapped",

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 
 from cnn import data
+from cnn.data.corruptions import SEVERITIES
 from cnn.evaluators.subject import Subject, View
 from cnn.report.measurement import Measurement, Table
 
@@ -71,7 +72,7 @@ def summarise(
     errors: Mapping[str, Sequence[float]], severities: Sequence[int], *, published: bool
 ) -> tuple[dict[str, float], Table]:
     """(metrics, table) of the errors of each corruption by severity; see `measure`."""
-    whole = set(errors) == set(ALEXNET_ERRORS) and set(severities) == set(data.SEVERITIES)
+    whole = set(errors) == set(ALEXNET_ERRORS) and set(severities) == set(SEVERITIES)
     relative = corruption_errors(errors) if published and whole else {}
     metrics = {"mean_error": float(np.mean(list(errors.values())))}
     if relative:

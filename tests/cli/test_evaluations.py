@@ -10,6 +10,7 @@ from PIL import Image
 from cnn import data
 from cnn.__main__ import main
 from cnn.data.contract import labels_of
+from cnn.data.corruptions import Corrupted
 from cnn.data.digits import mnist5k
 
 ROOT = pathlib.Path(__file__).parents[2]
@@ -120,7 +121,7 @@ def test_corruptions_from_files_are_those_made_on_the_fly(run, digits, tmp_path,
         data.open_part(root=str(digits), tfds="", split=""), tuple("0123456789")
     )
     fit = data.make_preprocess(image_size=28, channels=1, mean=(0.0,), std=(1.0,)).fit
-    made = data.Corrupted(source, fit, "fog", 3)
+    made = Corrupted(source, fit, "fog", 3)
     for index in range(len(made)):
         example = made[index]
         folder = tmp_path / "weather" / "fog" / "3" / str(example["label"])
