@@ -44,6 +44,7 @@ __all__ = [
     "segmenter",
     "segmenters",
     "source",
+    "task_of",
     "whitening_kernel",
 ]
 
@@ -286,16 +287,17 @@ def detector(
 
 
 def backbone_of(name: str, **fields: Any) -> tuple[str, dict[str, Any]]:
-    """Of a segmenter: the name of its backbone, and in what fields that is not the registered one.
+    """Of a dense task's network: the name of its backbone, and in what fields that is another.
 
     Args:
-        name: One of `segmenters()`.
-        **fields: As for `segmenter`.
+        name: One of `segmenters()` or of `detectors.names()`.
+        **fields: As for `segmenter` or `detector`.
 
     Raises:
         UserError: If there is no such network.
     """
-    row = {**heads.family(name).VARIANTS[name], **fields}
+    family = (heads if name in heads.names() else detectors).family(name)
+    row = {**family.VARIANTS[name], **fields}
     body = row["backbone"]
     return body, _known(row, _fields(_module(body).Backbone))
 
@@ -312,6 +314,13 @@ def network(name: str, **fields: Any) -> Classifier | heads.Segmenter:
 def segmenters() -> tuple[str, ...]:
     """The names of the registered segmenters."""
     return heads.names()
+
+
+def task_of(name: str) -> str:
+    """What a registered network is for: `classification`, `segmentation` or `detection`."""
+    dense = {"segmentation": heads.names(), "detection": detectors.names()}
+    found = [task for task, members in dense.items() if name in members]
+    return found[0] if found else "classification"
 
 
 def names(family: str | None = None) -> tuple[str, ...]:
