@@ -41,7 +41,7 @@ class Mean(NamedTuple):
 
 
 Metrics = dict[str, Any]
-"""Additive pytrees by name, each with a `compute()`: `Mean`, `cnn.metrics.Confusion`, ..."""
+"""Additive pytrees by name, each with a `compute()`: `Mean`, those of `cnn.metrics`, ..."""
 
 
 def merge(left: Metrics, right: Metrics) -> Metrics:
@@ -50,8 +50,12 @@ def merge(left: Metrics, right: Metrics) -> Metrics:
 
 
 def compute(metrics: Metrics) -> dict[str, Any]:
-    """The value of each metric, by name."""
-    return {name: metric.compute() for name, metric in metrics.items()}
+    """The value of each metric, by name; of one that has several, those by their own names."""
+    values: dict[str, Any] = {}
+    for name, metric in metrics.items():
+        value = metric.compute()
+        values |= value if isinstance(value, Mapping) else {name: value}
+    return values
 
 
 class TrainState(NamedTuple):

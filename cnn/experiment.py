@@ -20,45 +20,19 @@ from flax.errors import FlaxError
 
 from cnn import checkpoint, data, models, optim, parallel, resident
 from cnn import feed as feeds
-from cnn.core import Gather, Task, without_teacher
+from cnn.core import Task, without_teacher
 from cnn.errors import UserError, unknown
-from cnn.evaluators import classification as classification_evaluator
 from cnn.evaluators import subject as subjects
+from cnn.kinds import KINDS, Kind, check_masks, check_target, kind_of, make_model, make_task
 from cnn.loop import Loop, make_loop
 from cnn.pretrained import facts, initialise, whitening
-from cnn.pretrained.teacher import Teacher, make_teacher
-from cnn.tasks import classification, distillation
+from cnn.pretrained.teacher import make_teacher
+from cnn.tasks import distillation
 
 Config = Mapping[str, Any]
 """Sections by name, as JSON holds them: dicts, lists, numbers, strings."""
 
 HostBatch = Mapping[str, np.ndarray]
-
-
-class Kind(NamedTuple):
-    """What belongs to a task's name.
-
-    Attributes:
-        make: (model, optimizer, gather, keywords) -> the task.
-        examine: Its examination after training.
-        options: What has the section `task` as keywords; None means `make` itself.
-    """
-
-    make: Callable[..., Task[Any]]
-    examine: Callable[..., Any]
-    options: Callable[..., Any] | None = None
-
-    @property
-    def knobs(self) -> Callable[..., Any]:
-        """The function whose keyword-only arguments the section `task` is."""
-        return self.options or self.make
-
-
-KINDS = {
-    "classification": Kind(
-        classification.make, classification_evaluator.examine, classification.Options
-    )
-}
 
 
 class DataFacts(NamedTuple):
@@ -88,6 +62,11 @@ class Experiment(NamedTuple):
     steps_per_epoch: int
     learning_rate: Callable[[int], float]
     resident: resident.Resident | None = None
+
+    @property
+    def kind(self) -> Kind:
+        """What belongs to the task."""
+        return kind_of(self.config)
 
     def with_seed(self, seed: int) -> Experiment:
         """The same run from another seed; it finds what was compiled for this one."""
@@ -170,7 +149,7 @@ class Experiment(NamedTuple):
         size = image_size or section["image_size"]
         return {
             "image": np.zeros((batch_size, size, size, section["channels"]), np.float32),
-            "label": np.zeros(batch_size, np.int32),
+            **self.kind.blank(batch_size, size),
             "weight": np.ones(batch_size, np.float32),
         }
 
@@ -220,11 +199,14 @@ class Experiment(NamedTuple):
         return np.stack([preprocess(source[place]["image"]) for place in places])
 
     def predicted(self, state: Any, batches: Iterable[HostBatch]) -> Iterator[HostBatch]:
-        """Of each batch `label`, `weight` and what the task predicts; of all hosts, in order."""
-        predict = _make_predict(self.task, self.strategy)
+        """Of each batch all but the images, and what is examined of the task's predictions.
+
+        Of all hosts, in order.
+        """
+        predict = _make_predict(self.task, self.strategy, self.kind.examined)
         for batch in batches:
             laid_out = self.strategy.put(batch)
-            known = {name: laid_out[name] for name in ("label", "weight")}
+            known = {name: x for name, x in laid_out.items() if name != "image"}
             yield self.strategy.fetch_examples({**known, **predict(state, laid_out)})
 
     def subject(self, state: Any, step: int) -> subjects.Subject:
@@ -244,10 +226,12 @@ class Experiment(NamedTuple):
 
     def examine(self, state: Any, step: int) -> Any:
         """The task's whole-split evaluation: numbers, and examples worth a look."""
-        kind = KINDS[self.config["task"]["name"]]
         predicted = self.predicted(state, self.eval_batches())
-        found = kind.examine(
-            lambda batch: batch, predicted, self._sources().eval, self.facts.class_names, step
+        examples = self._sources().eval
+        if self.kind.as_fitted:
+            examples = data.Mapped(examples, self.preprocess().fitted)
+        found = self.kind.examine(
+            lambda batch: batch, predicted, examples, self.facts.class_names, step
         )
         return found._replace(views=call(self.config, "evaluation").views)
 
@@ -259,21 +243,34 @@ class Experiment(NamedTuple):
 
 # As in `cnn.train`: runs from several seeds share it.
 @functools.lru_cache(maxsize=4)
-def _make_predict(task: Task[Any], strategy: parallel.Strategy) -> Callable[..., Any]:
-    return strategy.predict(task.predict)
+def _make_predict(
+    task: Task[Any], strategy: parallel.Strategy, outputs: tuple[str, ...]
+) -> Callable[..., Any]:
+    def predict(state: Any, batch: Any) -> Any:
+        predicted = task.predict(state, batch)
+        return {name: predicted[name] for name in outputs}
+
+    return strategy.predict(predict)
+
+
+def model_of(experiment: Experiment) -> nn.Module:
+    """The network of a run, on one device."""
+    config, classes = experiment.config, len(experiment.facts.class_names)
+    return call(config, "model", experiment.kind, num_classes=classes, axis_name=None)
 
 
 def make_augment(config: Config) -> data.Augment:
     """The augmentation of images of the evaluation's size."""
     preprocess = call(config, "policy", call(config, "preprocess"))
     augment = call(config, "augment", call(config, "filters", preprocess))
-    return call(config, "scale_jitter", augment)
+    augment = call(config, "scale_jitter", augment)
+    return call(config, "borders", augment)
 
 
 def build(config: Config) -> Experiment:
     """All parts of a run. Raises UserErrors for whatever a user can have got wrong."""
     sources = call(config, "data")
-    _check_target(sources.train.info, config["task"]["name"])
+    check_target(sources.train.info, config)
     sources = sources._replace(train=call(config, "sampling", sources.train))
     facts = DataFacts(tuple(sources.train.info.class_names), len(sources.train), len(sources.eval))
     return build_without_data(config, facts)._replace(
@@ -308,14 +305,6 @@ def _make_resident(config: Config) -> resident.Resident | None:
     return made
 
 
-def _check_target(info: data.SourceInfo, task: str) -> None:
-    if task == "classification" and info.target != "class":
-        raise UserError(
-            f"task.name='classification' learns one class a picture, but the labels of {info.name} "
-            f"are of the kind {info.target!r} (data.options.table.target)"
-        )
-
-
 def build_without_data(
     config: Config, facts: DataFacts, devices: Sequence[Any] | None = None
 ) -> Experiment:
@@ -324,6 +313,7 @@ def build_without_data(
     `devices` are those of the strategy, for instance of a topology to compile for; None means those
     that are here.
     """
+    check_masks(config)
     strategy = call(config, "parallel", devices)
     batch_size = config["loader"]["batch_size"]
     parallel.check_batch_size(batch_size, strategy.num_parts)
@@ -332,7 +322,13 @@ def build_without_data(
     # A mistake in what only the first evaluation reads should not wait for it.
     data.make_views(call(config, "preprocess"), call(config, "evaluation").views)
     schedule = call(config, "schedule", loop.num_steps, steps_per_epoch)
-    model = call(config, "model", num_classes=len(facts.class_names), axis_name=strategy.axis_name)
+    model = call(
+        config,
+        "model",
+        kind_of(config),
+        num_classes=len(facts.class_names),
+        axis_name=strategy.axis_name,
+    )
     optimizer = call(
         config,
         "optimizer",
@@ -380,28 +376,6 @@ def make_evaluation(*, batch_size: int, views: str = "center") -> Evaluation:
     return Evaluation(batch_size, views)
 
 
-def _make_task(
-    model: nn.Module,
-    tx: optax.GradientTransformation,
-    gather: Gather | None,
-    teacher: Teacher | None,
-    *,
-    name: str,
-    **options: Any,
-) -> Task[Any]:
-    if name not in KINDS:
-        raise unknown("task", name, KINDS)
-    known = inspect.signature(KINDS[name].knobs).parameters
-    for key in options:
-        if key not in known:
-            raise unknown(f"key of config.task for {name}", key, known)
-    if teacher is None:
-        return KINDS[name].make(model, tx, gather, **options)
-    if "distillation" not in known:
-        raise UserError(f"teacher.name={teacher.name!r}, but the task {name} has no distillation")
-    return KINDS[name].make(model, tx, gather, teacher.model, **options)
-
-
 SECTIONS: dict[str, Callable[..., Any]] = {
     "data": data.open_sources,
     "sampling": data.make_sampling,
@@ -410,15 +384,16 @@ SECTIONS: dict[str, Callable[..., Any]] = {
     "filters": data.make_filters,
     "augment": data.make_augment,
     "scale_jitter": data.make_scale_jitter,
+    "borders": data.make_borders,
     "by_epoch": data.make_by_epoch,
     "loader": data.train_batches,
     "resident": resident.make_resident,
     "evaluation": make_evaluation,
-    "model": models.classifier,
+    "model": make_model,
     "init": initialise.load_initial,
     "whitening": whitening.whiten,
     "teacher": make_teacher,
-    "task": _make_task,
+    "task": make_task,
     "optimizer": optim.make_optimizer,
     "regularization": optim.make_decay,
     "schedule": optim.make_schedule,

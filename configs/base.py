@@ -26,6 +26,8 @@ def get_config() -> Any:
             "cache_mb": 1024,
             "options": {
                 "folder": {"decode_min_px": 0},
+                "masks": {"images": "images", "masks": "masks", "class_names": ()},
+                "scenes": {"num_train": 4000, "num_eval": 500, "size_px": 96, "max_digits": 5},
                 "shards": {"decode_min_px": 0},
                 "synthetic": {
                     "num_train": 1_281_167,
@@ -97,6 +99,8 @@ def get_config() -> Any:
             "pca_noise": 0.0,
         }
     )
+    # cnn.data.make_borders
+    config.borders = ConfigDict({"weight": 0.0, "sigma_px": 5.0})
     # cnn.data.make_by_epoch
     config.by_epoch = ConfigDict({"alternate_flips": False, "sizes_px": (), "from_epochs": ()})
     # cnn.data.train_batches
@@ -116,7 +120,9 @@ def get_config() -> Any:
     # cnn.models.classifier; an experiment may add fields of its model
     config.model = ConfigDict({"name": "resnet50", "dtype": "float32", "norm_group_size": 0})
     # cnn.pretrained.initialise.load_initial; weights: a file, hf:OWNER/NAME or a workdir
-    config.init = ConfigDict({"weights": "", "head": "auto", "channels": "error", "skip": ()})
+    config.init = ConfigDict(
+        {"weights": "", "head": "auto", "channels": "error", "skip": (), "part": "all"}
+    )
     # cnn.pretrained.whitening.whiten
     config.whitening = ConfigDict({"num_images": 0})
     # cnn.pretrained.teacher.make_teacher
@@ -251,6 +257,24 @@ def scaled_rate(
     if rule not in ("linear", "sqrt"):
         raise ValueError(f"rule must be linear or sqrt, got {rule!r}")
     return learning_rate * (batch_size / of_batch_size) ** (1.0 if rule == "linear" else 0.5)
+
+
+def get_segmentation() -> Any:
+    """The section `task` of a segmentation's config: cnn.tasks.segmentation.make.
+
+    With it go `data` with masks, `model` (a name of cnn.models.segmenters) and
+    `checkpoint.best_metric`.
+    """
+    return ConfigDict(
+        {
+            "name": "segmentation",
+            "losses": {"cross_entropy": 1.0, "dice": 0.0, "focal": 0.0},
+            "focal_gamma": 2.0,
+            "class_weights": (),
+            "auxiliary_weight": 0.5,
+            "accumulate_steps": 1,
+        }
+    )
 
 
 def get_comparison() -> Any:

@@ -16,7 +16,7 @@ from cnn.benchmark import devices, host, trace
 from cnn.benchmark.job import Network, Prepared
 from cnn.core import Batch, Key, Metrics, Task, merge
 from cnn.errors import UserError
-from cnn.tasks import classification
+from cnn.kinds import KINDS, Kind
 
 WARM_UP_STEPS = 2
 # Small, so that no number overflows or becomes subnormal however often the batch is repeated.
@@ -52,8 +52,9 @@ class JaxNetwork:
         count = self._strategy.num_devices
         if job.batch_size % count:
             raise UserError(f"--batch_size={job.batch_size} does not divide over {count} devices")
-        self._model = models.classifier(job.model, num_classes=job.num_classes, dtype=job.dtype)
-        self._task = _make_task(self._model, train=job.mode == "train")
+        self._kind = KINDS[models.task_of(job.model)]
+        self._model = self._kind.model(job.model, num_classes=job.num_classes, dtype=job.dtype)
+        self._task = _make_task(self._kind, self._model, train=job.mode == "train")
         self._key = self._strategy.share(jax.random.key(0))
         self._compiled: Any = None
         self._state: Any = None
@@ -82,7 +83,7 @@ class JaxNetwork:
         The formulations do the same work in other operations, some of them no products.
         """
         state, batch = self._shapes()
-        task = _make_task(self._model, train=self._job.mode == "train")
+        task = _make_task(self._kind, self._model, train=self._job.mode == "train")
         images = jax.ShapeDtypeStruct((1, *batch["image"].shape[1:]), jnp.float32)
         variables = {"params": state[0].params, **state[0].model_state}
         with ops.stock():
@@ -98,8 +99,8 @@ class JaxNetwork:
         """Makes a state and a batch of noise, and takes the first steps."""
         # The state and the batch of an earlier start need not live beside the new ones.
         self._state = self._batch = None
-        self._batch = self._strategy.put(_noise(self._job))
-        small = self._strategy.put(_noise(self._job._replace(batch_size=self._num_devices)))
+        self._batch = self._strategy.put(self._noise(self._job.batch_size))
+        small = self._strategy.put(self._noise(self._num_devices))
         self._state = self._strategy.init(self._init, self._key, small)
         jax.block_until_ready((self._state, self._batch))
         allocator.trim()
@@ -141,7 +142,7 @@ class JaxNetwork:
 
     def _shapes(self) -> tuple[Any, Any]:
         """Of (state, metrics) and of the batch: a batch that is too large costs nothing yet."""
-        small = self._strategy.put(_noise(self._job._replace(batch_size=self._num_devices)))
+        small = self._strategy.put(self._noise(self._num_devices))
         carry = self._strategy.abstract(jax.eval_shape(self._init, self._key, small))
         size = self._job.batch_size
         batch = {
@@ -162,6 +163,19 @@ class JaxNetwork:
 
         return strategy.step(step), (*carry, batch, self._key)
 
+    def _noise(self, batch_size: int) -> dict[str, np.ndarray]:
+        job, rng = self._job, np.random.default_rng(0)
+        shape = (batch_size, job.image_size, job.image_size, job.channels)
+        targets = {
+            name: rng.integers(job.num_classes, size=x.shape).astype(x.dtype)
+            for name, x in self._kind.blank(batch_size, job.image_size).items()
+        }
+        return {
+            "image": rng.standard_normal(shape, np.float32),
+            **targets,
+            "weight": np.ones(batch_size, np.float32),
+        }
+
     def _check_fits(self, needed: int | None) -> None:
         free = devices.available_bytes()
         if needed is None or free is None:
@@ -175,8 +189,11 @@ class JaxNetwork:
             )
 
 
-def _make_task(model: Any, *, train: bool) -> Task[Any]:
-    """Classification with SGD and momentum; without an optimizer's memory where nothing trains."""
+def _make_task(kind: Kind, model: Any, *, train: bool) -> Task[Any]:
+    """The network's kind of task, with SGD and momentum.
+
+    Where nothing trains, without an optimizer's memory.
+    """
     tx = optax.identity()
     if train:
         tx = optim.make_optimizer(
@@ -187,17 +204,7 @@ def _make_task(model: Any, *, train: bool) -> Task[Any]:
             clip_norm=0.0,
             options={},
         )
-    return classification.make(model, tx, label_smoothing=0.0, top_k=0, accumulate_steps=1)
-
-
-def _noise(job: Network) -> dict[str, np.ndarray]:
-    rng = np.random.default_rng(0)
-    shape = (job.batch_size, job.image_size, job.image_size, job.channels)
-    return {
-        "image": rng.standard_normal(shape, np.float32),
-        "label": rng.integers(job.num_classes, size=job.batch_size, dtype=np.int32),
-        "weight": np.ones(job.batch_size, np.float32),
-    }
+    return kind.make(model, tx)
 
 
 def _planned_bytes(compiled: Any) -> int | None:

@@ -8,12 +8,14 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from cnn.benchmark import host
+from cnn.benchmark import host, torch_unet
 from cnn.benchmark.job import Network, Operation, Prepared
 from cnn.errors import UserError, unknown
 
 WARM_UP_STEPS = 2
 TRIED_STEPS = 3
+AUXILIARY_WEIGHT = 0.5
+"""Of a segmenter's auxiliary head, as in torchvision's training and ours."""
 LAYOUTS = ("contiguous", "channels_last")
 _SAME_IN_TIMM = (
     *("convnext_atto", "convnext_femto", "convnext_pico", "convnext_nano", "convnext_xlarge"),
@@ -40,6 +42,12 @@ TIMM = {
     "vit_ti_16": "vit_tiny_patch16_224",
 }
 """timm's names of what torchvision lacks; those that both torchvision and we have are the same."""
+
+UNETS = {
+    "unet": {"padding": 0, "widths": (64, 128, 256, 512, 1024)},
+    "unet_padded": {"padding": 1, "widths": (64, 128, 256, 512, 1024)},
+}
+"""What neither has: `torch_unet.make`'s."""
 
 
 class TorchNetwork:
@@ -89,7 +97,7 @@ class TorchNetwork:
         model = _model(job).to(memory_format=form).train(job.mode == "train")
         shape = (job.batch_size, job.channels, job.image_size, job.image_size)
         images = torch.randn(shape).to(memory_format=form)
-        labels = torch.randint(job.num_classes, (job.batch_size,))
+        labels = torch.randint(job.num_classes, (job.batch_size, *_target_shape(model, images)))
         dtype = getattr(torch, job.dtype)
         optimizer = torch.optim.SGD(model.parameters(), lr=1e-3, momentum=0.9)
 
@@ -98,12 +106,22 @@ class TorchNetwork:
             cast = torch.autocast("cpu", dtype) if job.dtype != "float32" else None
             with cast or contextlib.nullcontext():
                 outputs = model(images)
+                if isinstance(outputs, dict):
+                    return outputs
                 # GoogLeNet and Inception have auxiliary logits beside.
-                return getattr(outputs, "logits", outputs)
+                return {"out": getattr(outputs, "logits", outputs)}
+
+        def loss() -> Any:
+            outputs = forward()
+            entropy = torch.nn.functional.cross_entropy
+            total = entropy(outputs["out"].float(), labels)
+            if "aux" in outputs:
+                total = total + AUXILIARY_WEIGHT * entropy(outputs["aux"].float(), labels)
+            return total
 
         def train() -> None:
             optimizer.zero_grad(set_to_none=True)
-            torch.nn.functional.cross_entropy(forward().float(), labels).backward()
+            loss().backward()
             optimizer.step()
 
         def infer() -> None:
@@ -201,17 +219,36 @@ def _memory_format(torch: Any, layout: str) -> Any:
     return {"contiguous": torch.contiguous_format, "channels_last": torch.channels_last}[layout]
 
 
+def _target_shape(model: Any, images: Any) -> tuple[int, ...]:
+    """Of one image's labels: none for a classifier, height and width for a segmenter's pixels."""
+    torch = importlib.import_module("torch")
+    was_training = model.training
+    with torch.inference_mode():
+        outputs = model.eval()(images[:1])
+    model.train(was_training)
+    logits = outputs["out"] if isinstance(outputs, dict) else outputs
+    return tuple(logits.shape[2:])
+
+
 def _model(job: Network) -> Any:
     options: dict[str, Any] = {"num_classes": job.num_classes}
+    if job.model in UNETS:
+        torch = importlib.import_module("torch")
+        return torch_unet.make(torch, channels=job.channels, **options, **UNETS[job.model])
     if job.model in TIMM:
         timm = _package("timm")
         if job.model.startswith(("vit", "deit", "mixer")):
             options["img_size"] = job.image_size
         return timm.create_model(TIMM[job.model], in_chans=job.channels, **options)
     torchvision = _package("torchvision")
-    known = torchvision.models.list_models(module=torchvision.models)
+    dense = torchvision.models.list_models(module=torchvision.models.segmentation)
+    known = [*torchvision.models.list_models(module=torchvision.models), *dense]
     if job.model not in known:
-        raise unknown("model of torchvision or timm", job.model, [*known, *TIMM])
+        raise unknown("model of torchvision or timm", job.model, [*known, *TIMM, *UNETS])
+    if job.model in dense:
+        options |= {"weights_backbone": None}
+        if not job.model.startswith("lraspp"):
+            options |= {"aux_loss": True}
     if job.model.startswith("vit"):
         options["image_size"] = job.image_size
     return torchvision.models.get_model(job.model, **options)

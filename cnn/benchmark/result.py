@@ -111,6 +111,12 @@ def lines(row: Row) -> list[Line]:
     return [*_operation_lines(row, row.job)]
 
 
+def _kind(name: str) -> str:
+    """What a network is, or the backbone of one for a dense task."""
+    body = name if models.task_of(name) == "classification" else models.backbone_of(name)[0]
+    return KINDS.get(models.family_of(body), "CNN")
+
+
 def _network_lines(row: Row, job: Network) -> list[NetworkLine]:
     counts, rate = row.counts, row.gflops
     found = []
@@ -120,7 +126,7 @@ def _network_lines(row: Row, job: Network) -> list[NetworkLine]:
         found.append(
             NetworkLine(
                 model=job.model,
-                kind=KINDS.get(models.family_of(job.model), "CNN"),
+                kind=_kind(job.model),
                 mode=job.mode,
                 side=side,
                 batch_size=job.batch_size,

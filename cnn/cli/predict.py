@@ -1,7 +1,13 @@
-"""Classify image files: the most probable classes of each, by a run's model or by weights.
+"""Classify image files, or their pixels, by a run's model or by weights.
 
 cnn predict --workdir=runs/lenet5 digit.png photo.jpg
 cnn predict --weights=hf:timm/resnet50.a1_in1k --model=resnet50 photo.jpg
+cnn predict --workdir=runs/scenes --output=drawn scene.png
+cnn predict --workdir=runs/scenes --output=drawn --windows large.png
+
+Of a classifier the most probable classes of each file are shown. A segmenter draws its regions over
+the picture, NAME.png in the folder --output, and writes the classes of all pixels beside it, as
+NAME_mask.png with a palette; shown are the classes that most pixels have.
 
 Size, crop, normalisation and names of classes are those of the run, or travel with the weights.
 """
@@ -9,6 +15,7 @@ Size, crop, normalisation and names of classes are those of the run, or travel w
 from __future__ import annotations
 
 import argparse
+import functools
 import json
 import pathlib
 import sys
@@ -32,13 +39,17 @@ class Predictor(NamedTuple):
         class_names: In the order of the probabilities.
         batch_size: For a number of pictures, how many to compute at once.
         probabilities: Images [batch, height, width, channels], with an axis of views behind the
-            first where there are several -> [batch, classes].
+            first where there are several -> [batch, classes]; of a segmenter [batch, height, width,
+            classes].
+        margin_px: None of a classifier. Of a segmenter, how far from the edge of what it sees a
+            pixel depends on what is beyond; 0 where it was trained with that.
     """
 
     preprocess: Callable[[np.ndarray], np.ndarray]
     class_names: Sequence[str]
     batch_size: Callable[[int], int]
     probabilities: Callable[[np.ndarray], np.ndarray]
+    margin_px: int | None = None
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -55,20 +66,24 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     which.add_argument("--best", action="store_true", help="the best by checkpoint.best_metric")
     parser.add_argument("--top", type=int, default=5, metavar="K", help="classes shown; default 5")
     parser.add_argument("--views", metavar="KIND", help=VIEWS_HELP)
+    parser.add_argument("--output", metavar="DIR", help="of a segmenter: where drawings go")
+    parser.add_argument(
+        "--windows",
+        action="store_true",
+        help="of a segmenter: see the picture at its own size, by windows that overlap",
+    )
+    parser.add_argument(
+        "--overlap", type=float, default=0.5, metavar="SHARE", help="of windows; default 0.5"
+    )
     parser.add_argument("--json", action="store_true", help="one JSON object a file")
 
 
 def run(args: argparse.Namespace) -> int:
     """Predicts all files that can be read; 2 if one could not."""
-    from cnn.cli import workdir
+    from cnn.cli import regions, workdir
     from cnn.errors import UserError
 
-    if args.top < 1:
-        raise UserError(f"--top must be at least 1, got {args.top}")
-    if args.workdir and args.model:
-        raise UserError("--model is for --weights; a run knows its model")
-    if args.weights and (args.best or args.step is not None):
-        raise UserError("--step and --best are for --workdir; weights have no steps")
+    _check(args)
     channels = 3
     if args.workdir:
         config = workdir.read_config(pathlib.Path(args.workdir))
@@ -86,6 +101,11 @@ def run(args: argparse.Namespace) -> int:
         return code
     workdir.start_jax()
     predictor = _of_weights(args) if args.weights else _of_run(args)
+    if predictor.margin_px is not None:
+        regions.draw_all(predictor, pictures, args)
+        return code
+    if args.output or args.windows:
+        raise UserError("--output and --windows are for segmenters, and this is a classifier")
     probabilities = predict(predictor, list(pictures.values()))
     for path, row in zip(pictures, probabilities, strict=True):
         best = (-row).argsort(kind="stable")[: args.top]
@@ -95,6 +115,17 @@ def run(args: argparse.Namespace) -> int:
         else:
             print(f"{path}: " + "  ".join(f"{name} {share:.4f}" for name, share in found))
     return code
+
+
+def _check(args: argparse.Namespace) -> None:
+    from cnn.errors import UserError
+
+    if args.top < 1:
+        raise UserError(f"--top must be at least 1, got {args.top}")
+    if args.workdir and args.model:
+        raise UserError("--model is for --weights; a run knows its model")
+    if args.weights and (args.best or args.step is not None):
+        raise UserError("--step and --best are for --workdir; weights have no steps")
 
 
 def predict(predictor: Predictor, pictures: list[np.ndarray]) -> np.ndarray:
@@ -113,7 +144,7 @@ def predict(predictor: Predictor, pictures: list[np.ndarray]) -> np.ndarray:
 
 def _of_run(args: argparse.Namespace) -> Predictor:
     from cnn import experiment as experiments
-    from cnn.cli import workdir
+    from cnn.cli import regions, workdir
 
     directory = pathlib.Path(args.workdir)
     config, facts = workdir.read_config(directory), workdir.read_facts(directory)
@@ -129,15 +160,19 @@ def _of_run(args: argparse.Namespace) -> Predictor:
         batch = {**experiment.blank_batch(len(images)), "image": images}
         return strategy.fetch_examples(step(state, strategy.put(batch)))["probabilities"]
 
-    return Predictor(experiment.views(), facts.class_names, batch_size, probabilities)
+    margin_px = None
+    if experiment.kind.target == "mask":
+        margin_px = regions.margin_px(experiments.model_of(experiment), experiment.blank_batch(1))
+    return Predictor(experiment.views(), facts.class_names, batch_size, probabilities, margin_px)
 
 
 def _of_weights(args: argparse.Namespace) -> Predictor:
     import jax
     import numpy as np
 
-    from cnn import data
-    from cnn.cli import opened
+    from cnn import data, models
+    from cnn.cli import opened, regions
+    from cnn.tasks.segmentation import whole_logits
     from cnn.tasks.views import over_views
 
     network, preprocess, class_names = opened.open_network(args.weights, args.model)
@@ -145,7 +180,14 @@ def _of_weights(args: argparse.Namespace) -> Predictor:
 
     @jax.jit
     def forward(variables: Any, images: jax.Array) -> jax.Array:
-        logits = over_views(lambda view: model.apply(variables, view), images)
+        def logits_of(view: jax.Array) -> jax.Array:
+            logits = model.apply(variables, view)
+            assert isinstance(logits, jax.Array)
+            return logits
+
+        if network.name in models.segmenters():
+            return jax.nn.softmax(whole_logits(logits_of, images))
+        logits = over_views(logits_of, images)
         return jax.nn.softmax(logits)
 
     variables = jax.device_put(network.variables)
@@ -154,4 +196,10 @@ def _of_weights(args: argparse.Namespace) -> Predictor:
         return np.asarray(forward(variables, images))
 
     views = data.make_views(preprocess, args.views or "center")
-    return Predictor(views, class_names, lambda count: min(BATCH_SIZE, count), probabilities)
+    margin_px = None
+    if network.name in models.segmenters():
+        size = preprocess.image_size
+        blank = {"image": np.zeros((1, size, size, network.channels), np.float32)}
+        margin_px = regions.margin_px(model, blank)
+    count = functools.partial(min, BATCH_SIZE)
+    return Predictor(views, class_names, count, probabilities, margin_px)

@@ -310,12 +310,8 @@ def examine(directory: pathlib.Path, experiment: Experiment, state: Any, step: i
         return 0
     evaluations.save(directory, result)
     path = write_report(directory, evaluation=result)
-    right = int(result.confusion.trace())
     seen = "" if result.views == "center" else f" ({result.views} averaged)"
-    print(
-        f"step {step}{seen}: accuracy {result.metrics['accuracy']:.4f} ({right:,} of "
-        f"{result.num_examples:,} right)  loss {result.metrics['loss']:.4f}"
-    )
+    print(f"step {step}{seen}: {result.headline()}")
     print(f"report: {path}")
     return 0
 

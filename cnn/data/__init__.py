@@ -1,21 +1,28 @@
 """Data: sources of examples, decoding, augmentation, and the pipeline that makes batches."""
 
-from cnn.data.augment import Augment, alternating_flip, make_augment, make_scale_jitter
+from cnn.data.augment import (
+    Augment,
+    alternating_flip,
+    make_augment,
+    make_borders,
+    make_scale_jitter,
+)
 from cnn.data.by_epoch import ByEpoch, make_by_epoch
 from cnn.data.class_match import match_classes, open_part
-from cnn.data.contract import ArraySource, Example, Source, SourceInfo, Sources
+from cnn.data.contract import IGNORED, ArraySource, Example, Source, SourceInfo, Sources
 from cnn.data.decode import read_image
 from cnn.data.filters import make_filters
 from cnn.data.pipeline import Host, drawn_order, eval_batches, steps_per_epoch, train_batches
 from cnn.data.policy import make_policy
 from cnn.data.prepare import prepare
-from cnn.data.sampling import Concatenation, Subset, make_sampling, spread_out, stratified
+from cnn.data.sampling import Concatenation, Mapped, Subset, make_sampling, spread_out, stratified
 from cnn.data.sizes import published_size
 from cnn.data.sources import OPTIONS, open_sources
 from cnn.data.transforms import Preprocess, make_preprocess
 from cnn.data.views import make_views
 
 __all__ = [
+    "IGNORED",
     "OPTIONS",
     "ArraySource",
     "Augment",
@@ -23,6 +30,7 @@ __all__ = [
     "Concatenation",
     "Example",
     "Host",
+    "Mapped",
     "Preprocess",
     "Source",
     "SourceInfo",
@@ -32,6 +40,7 @@ __all__ = [
     "drawn_order",
     "eval_batches",
     "make_augment",
+    "make_borders",
     "make_by_epoch",
     "make_filters",
     "make_policy",

@@ -5,13 +5,16 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from jaxtyping import Bool
 
+from cnn.data.borders import Borders
+from cnn.data.contract import Example
 from cnn.data.fast_resize import fast_resized
 from cnn.data.geometry import Shape
-from cnn.data.moves import Affine, Crop, Flip, Move, Resize, move
+from cnn.data.moves import Affine, Crop, Flip, Move, Resize, move, moved_mask
 from cnn.data.resize import Pixels
 from cnn.data.transforms import ModelInput, Preprocess, shorter_side, to_channels
 from cnn.errors import UserError
@@ -32,7 +35,8 @@ class Augment:
         seen = augment.pixels(image, moves, rng)
         steps = geometry_of(image.shape[:2], moves)  # for map_boxes and map_mask
 
-    The fields are the arguments of `make_augment`; `shorter_px` is that of `make_scale_jitter`.
+    The fields are the arguments of `make_augment`; `shorter_px` is that of `make_scale_jitter`;
+    `borders` weighs the pixels of what it makes of masks, and None weighs none.
     """
 
     preprocess: Preprocess
@@ -44,12 +48,26 @@ class Augment:
     shift_fraction: float
     scale_fraction: float
     shorter_px: tuple[int, int] | None = None
+    borders: Borders | None = None
 
     def __call__(
         self, image: Pixels, rng: np.random.Generator, *, flipped: bool = False
     ) -> ModelInput:
         """Draws and applies; `flipped` is that of `draw`."""
         return self.pixels(image, self.draw(image.shape[:2], rng, flipped=flipped), rng)
+
+    def example(
+        self, example: Example, rng: np.random.Generator, *, flipped: bool = False
+    ) -> dict[str, Any]:
+        """The same for the image of an example and its mask, which is moved along."""
+        image = example["image"]
+        moves = self.draw(image.shape[:2], rng, flipped=flipped)
+        seen = {**example, "image": self.pixels(image, moves, rng)}
+        if "mask" in example:
+            seen["mask"] = moved_mask(example["mask"], moves)
+            if self.borders is not None:
+                seen["pixel_weight"] = self.borders(seen["mask"])
+        return seen
 
     def draw(
         self, shape: Shape, rng: np.random.Generator, *, flipped: bool = False
@@ -196,6 +214,26 @@ def _check_jitter(shorter_px: tuple[int, int] | None, image_size: int) -> None:
             f"scale_jitter.shorter_px starts at {shorter_px[0]}, but the crops are of "
             f"{image_size} pixels; start there or above"
         )
+
+
+def make_borders(augment: Augment, *, weight: float = 0.0, sigma_px: float = 5.0) -> Augment:
+    """The augmentation that also weighs the pixels of masks: see `cnn.data.borders`.
+
+    Args:
+        augment: Without it.
+        weight: What a gap of no width between two objects adds to the weight 1 of its pixels; 10 in
+            U-Net's paper. 0 weighs no pixel.
+        sigma_px: How fast that falls with the width of the gap, in pixels; 5 in the paper.
+
+    Raises:
+        UserError: If the weight is negative, or the width not above 0.
+    """
+    if not weight >= 0 or not sigma_px > 0:
+        raise UserError(
+            f"borders.weight must be at least 0 and borders.sigma_px above 0, got {weight} and "
+            f"{sigma_px}"
+        )
+    return dataclasses.replace(augment, borders=Borders(weight, sigma_px)) if weight else augment
 
 
 def alternating_flip(seed: int, epoch: int, num_examples: int) -> Bool[np.ndarray, " examples"]:

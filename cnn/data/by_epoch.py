@@ -6,11 +6,12 @@ import bisect
 import functools
 import itertools
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from cnn.data.augment import Augment, alternating_flip
+from cnn.data.contract import Example
 from cnn.data.resize import Pixels
 from cnn.data.transforms import ModelInput
 from cnn.errors import UserError
@@ -36,13 +37,13 @@ class ByEpoch(NamedTuple):
 
     def at(
         self, seed: int, epoch: int, num_examples: int
-    ) -> Callable[[Pixels, np.random.Generator, int], ModelInput]:
-        """(image, generator, index of the example in its source) -> what the model sees."""
+    ) -> Callable[[Example, np.random.Generator, int], dict[str, Any]]:
+        """(example, generator, its index in its source) -> what the model sees."""
         augment = self.augments[bisect.bisect_right(self.from_epochs, epoch) - 1]
         if not self.alternate_flips:
-            return lambda image, rng, index: augment(image, rng)
+            return lambda example, rng, index: augment.example(example, rng)
         flips = alternating_flip(seed, epoch, num_examples)
-        return lambda image, rng, index: augment(image, rng, flipped=bool(flips[index]))
+        return lambda example, rng, index: augment.example(example, rng, flipped=bool(flips[index]))
 
 
 def make_by_epoch(
@@ -92,10 +93,15 @@ def augment_of(
     augment: ByEpoch | Callable[[Pixels, np.random.Generator], ModelInput],
     seed: int,
     num_examples: int,
-) -> Callable[[int], Callable[[Pixels, np.random.Generator, int], ModelInput]]:
-    """Epoch -> the function of (image, generator, index) of it; the last two epochs are kept."""
+) -> Callable[[int], Callable[[Example, np.random.Generator, int], dict[str, Any]]]:
+    """Epoch -> the function of (example, generator, index) of it; the last two epochs are kept."""
     if not isinstance(augment, ByEpoch):
         plain = augment
-        return lambda epoch: lambda image, rng, index: plain(image, rng)
+        return lambda epoch: (
+            lambda example, rng, index: {
+                **example,
+                "image": plain(example["image"], rng),
+            }
+        )
     # Two epochs are under way at once while threads cross the border.
     return functools.lru_cache(maxsize=2)(lambda epoch: augment.at(seed, epoch, num_examples))

@@ -43,9 +43,13 @@ class Cached:
             return kept
         example = self._source[index]
         example["image"].flags.writeable = False
+        num_bytes = example["image"].nbytes
+        if "mask" in example:
+            example["mask"].flags.writeable = False
+            num_bytes += example["mask"].nbytes
         with self._lock:
-            if index not in self._kept and example["image"].nbytes <= self._free_bytes:
-                self._free_bytes -= example["image"].nbytes
+            if index not in self._kept and num_bytes <= self._free_bytes:
+                self._free_bytes -= num_bytes
                 self._kept[index] = example
         return example
 

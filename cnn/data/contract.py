@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple, Protocol, TypedDict, runtime_checkable
+from typing import Any, NamedTuple, NotRequired, Protocol, TypedDict, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float32, Integer, UInt8
+
+IGNORED = 255
+"""The class of a pixel of which nothing is known: no loss and no measurement looks at it."""
 
 
 class Example(TypedDict):
@@ -13,11 +16,15 @@ class Example(TypedDict):
 
     The image has 1 (gray), 3 (RGB) or any other number of channels, in [0, 255]; it may be
     read-only, so a transform makes a new array. The label is the number of a class, or an array
-    (see `SourceInfo.target`).
+    (see `SourceInfo.target`). The mask has the class of each pixel, or `IGNORED`. Boxes are of
+    objects, (y0, x0, y1, x1) as shares of height and width, with a class each.
     """
 
     image: UInt8[np.ndarray, "height width channels"]
     label: int | Float32[np.ndarray, " targets"]
+    mask: NotRequired[UInt8[np.ndarray, "height width"]]
+    boxes: NotRequired[Float32[np.ndarray, "boxes 4"]]
+    box_labels: NotRequired[Integer[np.ndarray, " boxes"]]
 
 
 class SourceInfo(NamedTuple):
@@ -27,7 +34,8 @@ class SourceInfo(NamedTuple):
         name: For messages and reports, for instance "mnist5k train".
         class_names: By label: `class_names[example["label"]]`; of "float", what each number is.
         target: What a label is: "class", the number of one class; "multi", an array with 1 for each
-            class that the picture shows; "float", an array of numbers to predict.
+            class that the picture shows; "float", an array of numbers to predict; "mask", 0, since
+            each pixel has a class: `class_names[example["mask"][row, column]]`.
     """
 
     name: str

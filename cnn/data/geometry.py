@@ -71,6 +71,15 @@ def affine(shape: Shape, degrees: float, shift: tuple[float, float], scale: floa
     return Geometry(shape, shape, np.array(back))
 
 
+def undone(steps: Sequence[Geometry]) -> tuple[Geometry, ...]:
+    """The steps that lead from the result back to the picture; what was cut off shows nothing."""
+    back = []
+    for step in reversed(steps):
+        matrix = np.linalg.inv(np.vstack([step.back, [0.0, 0.0, 1.0]]))[:2]
+        back.append(Geometry(step.size, step.shape, matrix))
+    return tuple(back)
+
+
 def map_boxes(
     steps: Sequence[Geometry], boxes: Boxes, *, keep_share: float = 0.0
 ) -> tuple[Float[np.ndarray, "boxes 4"], Bool[np.ndarray, " boxes"]]:

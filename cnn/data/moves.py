@@ -11,9 +11,11 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
+from jaxtyping import UInt8
 from PIL import Image
 
 from cnn.data import geometry
+from cnn.data.contract import IGNORED
 from cnn.data.geometry import Geometry, Shape
 from cnn.data.resize import Pixels, Resized, by_pillow
 
@@ -44,6 +46,14 @@ def geometry_of(shape: Shape, moves: Sequence[Move]) -> tuple[Geometry, ...]:
     for each in moves:
         steps.append(each.geometry(steps[-1].size if steps else shape))
     return tuple(steps)
+
+
+def moved_mask(
+    mask: UInt8[np.ndarray, "height width"], moves: Sequence[Move]
+) -> UInt8[np.ndarray, "new_height new_width"]:
+    """The mask of a picture after all steps; pixels that show nothing of it are `IGNORED`."""
+    height, width = mask.shape
+    return geometry.map_mask(geometry_of((height, width), moves), mask, outside=IGNORED)
 
 
 class Crop(NamedTuple):

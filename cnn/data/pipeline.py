@@ -11,9 +11,10 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float32, Int64, UInt8
 
+from cnn.data import transforms
 from cnn.data.ahead import read_ahead
 from cnn.data.by_epoch import ByEpoch, augment_of
-from cnn.data.contract import Source
+from cnn.data.contract import IGNORED, Example, Source
 from cnn.data.faults import faults_of
 from cnn.data.sampling import Drawn
 from cnn.errors import UserError
@@ -25,7 +26,9 @@ Preprocess = Callable[[UInt8[np.ndarray, "height width channels"]], Image | View
 HostBatch = dict[str, np.ndarray]
 """`image` float32 [batch, height, width, channels] (of several views [batch, views, height, width,
 channels]), `label` int32 [batch] (where the target is no class, float32 [batch, targets]), `weight`
-float32 [batch]: 1 for an example, 0 for padding."""
+float32 [batch]: 1 for an example, 0 for padding. Of examples with masks there is `mask` uint8
+[batch, height, width] in place of `label`, `IGNORED` in padding, and `pixel_weight` float32 of the
+same shape where borders are weighed."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -155,13 +158,11 @@ def _make_load(
         positions = range(batch * batch_size, (batch + 1) * batch_size)[part]
         indices, generator_at = order(epoch), _generator_at(seed, epoch)
         augmented = augment_at(epoch)
-        images, labels = [], []
+        seen = []
         for position in positions:
             index = int(indices[position])
-            example = source[index]
-            images.append(augmented(example["image"], generator_at(position), index))
-            labels.append(example["label"])
-        return _batch(images, labels, len(images))
+            seen.append(augmented(source[index], generator_at(position), index))
+        return _batch(seen, len(seen))
 
     return load
 
@@ -199,14 +200,10 @@ def eval_batches(
     def load(batch: int) -> HostBatch:
         indices = range(batch * batch_size, (batch + 1) * batch_size)[part]
         examples = [source[index] for index in indices if index < len(source)]
-        images = [preprocess(example["image"]) for example in examples]
-        labels = [example["label"] for example in examples]
         if not examples:
             # A slice that is all padding still needs the shapes.
-            example = source[0]
-            blank = np.zeros_like(preprocess(example["image"]))
-            return _batch([blank], [example["label"]], size, num_real=0)
-        return _batch(images, labels, size)
+            return _batch([_seen(source[0], preprocess)], size, num_real=0)
+        return _batch([_seen(example, preprocess) for example in examples], size)
 
     return read_ahead(lambda: load, range(num_batches), num_threads=num_threads)
 
@@ -230,20 +227,49 @@ def _generator_at(seed: int, epoch: int) -> Callable[[int], np.random.Generator]
     return at
 
 
-def _batch(
-    images: list[Any], labels: list[Any], size: int, num_real: int | None = None
-) -> HostBatch:
+def _seen(example: Example, preprocess: Preprocess) -> dict[str, Any]:
+    """What an evaluation sees of an example.
+
+    Raises:
+        UserError: If there are several views of a mask.
+    """
+    if isinstance(preprocess, transforms.Preprocess):
+        return preprocess.example(example)
+    if "mask" in example:
+        raise UserError(
+            "evaluation.views must be 'center' where pixels have classes, since the views would "
+            "have to be put together again"
+        )
+    return {**example, "image": preprocess(example["image"])}
+
+
+def _batch(seen: list[dict[str, Any]], size: int, num_real: int | None = None) -> HostBatch:
     """Stacks to a batch of `size`, of which the first `num_real` weigh anything; None is all."""
-    num_real = len(images) if num_real is None else num_real
-    image = np.empty((size, *images[0].shape), np.float32)
-    kind = np.int32 if np.ndim(labels[0]) == 0 else np.float32
-    label = np.zeros((size, *np.shape(labels[0])), kind)
+    num_real = len(seen) if num_real is None else num_real
+    image = np.empty((size, *seen[0]["image"].shape), np.float32)
     # One by one: NumPy would first make one array of all, and copy that.
-    for index, own in enumerate(images[:num_real]):
-        image[index] = own
+    for index, own in enumerate(seen[:num_real]):
+        image[index] = own["image"]
     image[num_real:] = 0
-    if num_real:
-        label[:num_real] = labels
     weight = np.zeros(size, np.float32)
     weight[:num_real] = 1.0
-    return {"image": image, "label": label, "weight": weight}
+    return {"image": image, **_targets(seen, size, num_real), "weight": weight}
+
+
+def _targets(seen: list[dict[str, Any]], size: int, num_real: int) -> HostBatch:
+    """What is to be learnt of the examples; of padding zeros, or pixels that are ignored."""
+    first = seen[0]
+    if "mask" in first:
+        names = [name for name in ("mask", "pixel_weight") if name in first]
+        fills = {"mask": IGNORED, "pixel_weight": 0}
+    else:
+        names, fills = ["label"], {"label": 0}
+    targets = {}
+    for name in names:
+        shape, kind = np.shape(first[name]), getattr(first[name], "dtype", np.int32)
+        if name == "label":
+            kind = np.int32 if not shape else np.float32
+        targets[name] = np.full((size, *shape), fills[name], kind)
+        for index, own in enumerate(seen[:num_real]):
+            targets[name][index] = own[name]
+    return targets

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from jaxtyping import Float, Int64, Integer, Shaped
@@ -94,6 +94,25 @@ class Subset:
 
     def __getitem__(self, index: int, /) -> Example:
         return self._source[int(self._indices[index])]
+
+
+class Mapped:
+    """A source whose examples are changed when they are read."""
+
+    def __init__(self, source: Source, change: Callable[[Example], Example]) -> None:
+        self._source = source
+        self._change = change
+
+    @property
+    def info(self) -> SourceInfo:
+        """That of the other source."""
+        return self._source.info
+
+    def __len__(self) -> int:
+        return len(self._source)
+
+    def __getitem__(self, index: int, /) -> Example:
+        return self._change(self._source[index])
 
 
 class Concatenation:

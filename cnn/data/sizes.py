@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+from cnn.data import scenes
 from cnn.errors import UserError
 
 
@@ -37,6 +38,8 @@ def published_size(section: Mapping[str, Any]) -> Size:
         UserError: If it is not.
     """
     source, name = section["source"], section["name"].partition(":")[0].partition("/")[0]
+    if source == "scenes":
+        return Size(section["options"]["scenes"]["num_train"], len(scenes.CLASSES))
     if source == "synthetic":
         options = section["options"]["synthetic"]
         return Size(options["num_train"], options["num_classes"])

@@ -14,7 +14,9 @@ from cnn.data.contract import Sources
 from cnn.data.digits import mnist5k
 from cnn.data.fashion import fashion_mnist
 from cnn.data.folder import folder
+from cnn.data.masks import masks
 from cnn.data.sampling import Concatenation
+from cnn.data.scenes import scenes
 from cnn.data.shards import shards
 from cnn.data.synthetic import synthetic
 from cnn.data.table import table
@@ -39,25 +41,27 @@ def open_sources(
         source: The kind: "mnist5k" (embedded), "folder" (your own pictures), "table" (CSV or JSONL
             of paths and labels), "shards" (tar files as WebDataset writes them), "tfds", "idx" (the
             files of MNIST and its kin), "fashion_mnist" (such files, and the names of its classes),
-            "npz", or "synthetic" (nothing is read).
-        root: The folder of class folders, of tables, of shards or of IDX files; the npz file.
+            "npz", "synthetic" (nothing is read), and with a class for each pixel "scenes" (composed
+            of the embedded digits) and "masks" (folders of pictures and of masks).
+        root: The folder of class folders, of tables, of shards, of IDX files or of the folders of
+            pictures and masks; the npz file.
             "tfds": where data sets were prepared; "" is tfds's own default. "fashion_mnist": "" is
             where Debian's package put it. Several folders of classes, tables or shards, parted by
             ":" as in PATH, are one data set, of the classes of the first; `sampling.weights` says
             how often each is drawn.
         name: "tfds": the data set, for instance "cifar10" or "imagenet2012:5.1.0".
         train_split: What is trained on. "folder": a folder inside `root`; "" is `train` if there is
-            one, else a part of `root` itself. "table": a file; "" is `train.csv` or `.jsonl`.
-            "shards": a pattern; "" is `train*.tar`. "tfds": a split such as "train[:90%]"; "" is
-            "train".
+            one, else a part of `root` itself. "masks": the same, inside both folders, or a file of
+            names. "table": a file; "" is `train.csv` or `.jsonl`. "shards": a pattern; "" is
+            `train*.tar`. "tfds": a split such as "train[:90%]"; "" is "train".
         eval_split: What is evaluated on, as `train_split`; "" is the first that exists of `val`,
             `valid`, `validation` and `test`.
         eval_fraction: Of a folder or table without an evaluation part, the share of each class that
             is held out, in (0, 1); always the same files.
         cache_mb: Decoded images are kept in memory up to this many megabytes a source, so that a
             small data set is decoded once; 0 keeps none.
-        options: By kind, its own arguments (see `cnn.data.folder`, `shards`, `synthetic` and
-            `table`); only those of `source` are read.
+        options: By kind, its own arguments (see `cnn.data.folder`, `masks`, `scenes`, `shards`,
+            `synthetic` and `table`); only those of `source` are read.
 
     Raises:
         UserError: If there is no such kind, a value means nothing to it, or the data are missing.
@@ -125,6 +129,11 @@ def _open_folder(request: _Request) -> Sources:
     return folder(request.root, *splits, request.eval_fraction, **request.options)
 
 
+def _open_masks(request: _Request) -> Sources:
+    splits = request.train_split, request.eval_split
+    return masks(request.root, *splits, request.eval_fraction, **request.options)
+
+
 def _open_tfds(request: _Request) -> Sources:
     return tfds(request.name, request.root, request.train_split, request.eval_split)
 
@@ -145,8 +154,10 @@ _KINDS = {
     ),
     "folder": _Kind(_open_folder, uses=_SPLIT, decodes=True, many=True),
     "idx": _Kind(lambda request: idx(request.root), uses=("root",), decodes=False),
+    "masks": _Kind(_open_masks, uses=_SPLIT, decodes=True),
     "mnist5k": _Kind(lambda request: mnist5k(), uses=(), decodes=False),
     "npz": _Kind(lambda request: npz(request.root), uses=("root",), decodes=False),
+    "scenes": _Kind(lambda request: scenes(**request.options), uses=(), decodes=True),
     "shards": _Kind(_open_shards, uses=_SPLIT, decodes=True, many=True),
     "synthetic": _Kind(lambda request: synthetic(**request.options), uses=(), decodes=False),
     "table": _Kind(_open_table, uses=_SPLIT, decodes=True, many=True),
@@ -159,5 +170,5 @@ def _defaults(function: Callable[..., Any]) -> dict[str, Any]:
     return {p.name: p.default for p in parameters if p.kind is p.KEYWORD_ONLY}
 
 
-OPTIONS = {f.__name__: _defaults(f) for f in (folder, shards, synthetic, table)}
+OPTIONS = {f.__name__: _defaults(f) for f in (folder, masks, scenes, shards, synthetic, table)}
 """By kind, the arguments that only it has, with their defaults."""

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Float32, UInt8
 from PIL import Image
 
+from cnn.data.contract import Example
 from cnn.data.geometry import Shape
-from cnn.data.moves import Crop, Move, Resize, move
+from cnn.data.moves import Crop, Move, Resize, move, moved_mask
 from cnn.data.resize import INTERPOLATIONS, Pixels, resized
 from cnn.errors import UserError, unknown
 
@@ -65,6 +66,19 @@ class Preprocess(NamedTuple):
     def __call__(self, image: Pixels) -> ModelInput:
         """The image, fitted and normalised."""
         return self.normalise(self.fit(image))
+
+    def example(self, example: Example) -> dict[str, Any]:
+        """An example with its image fitted and normalised, and its mask where that went."""
+        fitted = self.fitted(example)
+        return {**fitted, "image": self.normalise(fitted["image"])}
+
+    def fitted(self, example: Example) -> Example:
+        """An example with its image fitted, and its mask where that went."""
+        image = example["image"]
+        fitted: Example = {**example, "image": self.fit(image)}
+        if "mask" in example:
+            fitted["mask"] = moved_mask(example["mask"], self.moves(image.shape[:2]))
+        return fitted
 
     def fit(self, image: Pixels) -> Fitted:
         """An image of any size and channels -> uint8 of the result's shape."""

@@ -1,1 +1,1 @@
-"""What predictions are measured by, beside means: calibration, and the spread over repetitions."""
+"""What predictions are measured by, beside means: confusion, calibration, spread over runs."""

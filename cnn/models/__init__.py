@@ -1,8 +1,10 @@
 """The registry of networks: a name -> a linen module, whose file is imported when it is asked for.
 
-`classifier` makes logits, `backbone` features for other tasks. The parameters of a classifier are
-`{"backbone": ..., "head": ...}`, so a dense task takes weights over by path. In every
-family the first convolution is `backbone/stem_conv` and the last layer `head/logits`.
+`classifier` makes logits, `segmenter` those of each pixel, `detector` finds objects, `backbone`
+makes features for other tasks. The
+parameters of a classifier are `{"backbone": ..., "head": ...}`, so a dense task takes weights over
+by path. In every family the first convolution is `backbone/stem_conv` and the last layer
+`head/logits`.
 """
 
 import csv
@@ -19,7 +21,8 @@ import jax.numpy as jnp
 from flax import linen
 from jaxtyping import Array, Float
 
-from cnn import errors, macs, nn
+from cnn import detectors, errors, heads, macs, nn
+from cnn.models._names import NAMES
 from cnn.nn.family import Features, Source
 
 __all__ = [
@@ -28,150 +31,24 @@ __all__ = [
     "ModelInfo",
     "Source",
     "backbone",
+    "backbone_of",
     "classifier",
     "describe",
+    "detector",
     "families",
     "family_of",
     "layers_above",
     "measure",
     "names",
+    "network",
+    "segmenter",
+    "segmenters",
     "source",
+    "task_of",
     "whitening_kernel",
 ]
 
-_NAMES = {
-    "mlp": ("mlp", "mlp_test"),
-    "lenet": ("lenet5", "lenet5_1998", "lenet_test", "lenet_1998_test"),
-    "alexnet": ("alexnet", "alexnet_2012", "alexnet_test"),
-    "vgg": (
-        "vgg11",
-        "vgg13",
-        "vgg16",
-        "vgg19",
-        "vgg11_bn",
-        "vgg13_bn",
-        "vgg16_bn",
-        "vgg19_bn",
-        "vgg_test",
-    ),
-    "googlenet": ("googlenet", "googlenet_2014", "googlenet_test"),
-    "inception": ("inception_v3", "inception_test"),
-    "resnet": (
-        "resnet18",
-        "resnet34",
-        "resnet50",
-        "resnet101",
-        "resnet152",
-        "resnext50_32x4d",
-        "resnext101_32x8d",
-        "wide_resnet50_2",
-        "wide_resnet101_2",
-        "seresnet18",
-        "seresnet34",
-        "seresnet50",
-        "seresnet101",
-        "seresnet152",
-        "seresnext50_32x4d",
-        "resnet18d",
-        "resnet34d",
-        "resnet50d",
-        "resnet101d",
-        "ecaresnet50d",
-        "resnet8_cifar",
-        "resnet20_cifar",
-        "resnet32_cifar",
-        "resnet44_cifar",
-        "resnet56_cifar",
-        "resnet110_cifar",
-        "resnet1202_cifar",
-        "resnet_test",
-    ),
-    "resnet_v2": (
-        "resnet18_v2",
-        "resnet34_v2",
-        "resnet50_v2",
-        "resnet101_v2",
-        "resnet152_v2",
-        "resnet110_v2_cifar",
-        "resnet164_v2_cifar",
-        "resnet1001_v2_cifar",
-        "wrn_16_8_cifar",
-        "wrn_28_10_cifar",
-        "wrn_40_4_cifar",
-        "resnet_v2_test",
-    ),
-    "densenet": (
-        "densenet121",
-        "densenet161",
-        "densenet169",
-        "densenet201",
-        "densenet_bc_100_12_cifar",
-        "densenet_bc_250_24_cifar",
-        "densenet_bc_190_40_cifar",
-        "densenet_test",
-    ),
-    "mobilenet": (
-        "mobilenet_v1",
-        "mobilenet_v2",
-        "mobilenet_v3_large",
-        "mobilenet_v3_small",
-        "mobilenet_test",
-    ),
-    "efficientnet": (
-        *(f"efficientnet_b{size}" for size in range(8)),
-        "efficientnet_v2_s",
-        "efficientnet_v2_m",
-        "efficientnet_v2_l",
-        "efficientnet_test",
-    ),
-    "airbench": ("airbench94", "airbench_test"),
-    "convnext": (
-        "convnext_atto",
-        "convnext_femto",
-        "convnext_pico",
-        "convnext_nano",
-        "convnext_tiny",
-        "convnext_small",
-        "convnext_base",
-        "convnext_large",
-        "convnext_xlarge",
-        "convnext_iso_small",
-        "convnext_iso_base",
-        "convnext_iso_large",
-        "convnextv2_atto",
-        "convnextv2_femto",
-        "convnextv2_pico",
-        "convnextv2_nano",
-        "convnextv2_tiny",
-        "convnextv2_base",
-        "convnextv2_large",
-        "convnextv2_huge",
-        "convnext_test",
-        "convnextv2_test",
-    ),
-    "vit": (
-        "vit_ti_16",
-        "vit_s_16",
-        "vit_s_32",
-        "vit_b_16",
-        "vit_b_32",
-        "vit_l_16",
-        "vit_l_32",
-        "vit_l_14",
-        "vit_h_14",
-        "deit_ti_16_distilled",
-        "deit_s_16_distilled",
-        "deit_b_16_distilled",
-        "deit3_s_16",
-        "deit3_b_16",
-        "deit3_l_16",
-        "deit3_h_14",
-        "vit_test",
-        "deit_test",
-    ),
-    "mixer": ("mixer_s_16", "mixer_b_16", "mixer_l_16", "mixer_test"),
-}
-_FAMILIES = {name: family for family, members in _NAMES.items() for name in members}
+_FAMILIES = {name: family for family, members in NAMES.items() for name in members}
 
 
 class Classifier(linen.Module):
@@ -294,7 +171,7 @@ def layers_above(path: Sequence[str], *, name: str, **overrides: Any) -> int:
     family = _module(name)
     count = getattr(family, "layers_above", None)
     if count is None:
-        known = [other for other in _NAMES if hasattr(_module(f"{other}_test"), "layers_above")]
+        known = [other for other in NAMES if hasattr(_module(f"{other}_test"), "layers_above")]
         raise errors.UserError(
             f"{name} is of the family {family_of(name)!r}, whose layers are not counted, so "
             f"optimizer.layer_decay must be 1 (they are in {', '.join(known)})"
@@ -319,7 +196,7 @@ def whitening_kernel(
     """
     make = getattr(_module(name), "whitening_kernel", None)
     if make is None:
-        known = [other for other in _NAMES if hasattr(_module(f"{other}_test"), "whitening_kernel")]
+        known = [other for other in NAMES if hasattr(_module(f"{other}_test"), "whitening_kernel")]
         raise errors.UserError(
             f"{name} is of the family {family_of(name)!r}, which trains its first kernel; set "
             f"whitening.num_images=0 (it is set from images in {', '.join(known)})"
@@ -329,18 +206,135 @@ def whitening_kernel(
     return make(images, size=body.patch_size)
 
 
+def segmenter(
+    name: str,
+    *,
+    num_classes: int = 21,
+    axis_name: str | None = None,
+    norm_group_size: int = 0,
+    **overrides: Any,
+) -> heads.Segmenter:
+    """The segmenter of that name: NHWC float images -> float32 logits of their pixels.
+
+    Args:
+        name: One of `segmenters()`.
+        num_classes: How many logits a pixel has; the background is one of the classes.
+        axis_name: As for `classifier`.
+        norm_group_size: As for `classifier`.
+        **overrides: Fields of the backbone or of the head, by name; one that both have (`dtype`)
+            goes to both. `backbone`: the name of another backbone. `auxiliary_width`: channels of
+            the auxiliary head, 0 a quarter of what it reads; None is no such head.
+
+    Raises:
+        UserError: If there is no such network, field or dtype, or no class.
+    """
+    if num_classes < 1:
+        raise errors.UserError(f"num_classes is {num_classes}: a segmenter needs at least one")
+    family = heads.family(name)
+    row = {"auxiliary_width": None, **family.VARIANTS[name], **overrides}
+    body, width = row.pop("backbone"), row.pop("auxiliary_width")
+    fields = _fields(_module(body).Backbone), _fields(family.Head) - {"num_classes"}
+    values = _values(name, row, fields[0] | fields[1])
+    sync = {"axis_name": axis_name, "norm_group_size": norm_group_size}
+    head = family.Head(
+        num_classes=num_classes,
+        sync=nn.Sync(axis_name, norm_group_size),
+        **_known(values, fields[1]),
+    )
+    auxiliary = None
+    if width is not None:
+        fcn = importlib.import_module("cnn.heads.fcn")
+        shared = _known(_values(name, overrides, set(overrides)), {"dropout_rate", "dtype"})
+        auxiliary = fcn.Head(num_classes, width, "previous", sync=head.sync, **shared)
+    return heads.Segmenter(backbone(body, **sync, **_known(values, fields[0])), head, auxiliary)
+
+
+def detector(
+    name: str,
+    *,
+    num_classes: int = 80,
+    axis_name: str | None = None,
+    norm_group_size: int = 0,
+    **overrides: Any,
+) -> linen.Module:
+    """The detector of that name, a `cnn.detectors.contract.Detector`.
+
+    Args:
+        name: One of `detectors.names()`.
+        num_classes: Kinds of objects, without a background.
+        axis_name: As for `classifier`.
+        norm_group_size: As for `classifier`.
+        **overrides: Fields of the detector or of the backbone, by name; one that both have
+            (`dtype`) goes to both. `backbone`: the name of another backbone.
+
+    Raises:
+        UserError: If there is no such network, field or dtype, or no class.
+    """
+    if num_classes < 1:
+        raise errors.UserError(f"num_classes is {num_classes}: a detector needs at least one")
+    family = detectors.family(name)
+    row = {**family.VARIANTS[name], **overrides}
+    body = row.pop("backbone")
+    fields = _fields(_module(body).Backbone), _fields(family.Detector) - {"num_classes", "backbone"}
+    values = _values(name, row, fields[0] | fields[1])
+    shared = {"axis_name": axis_name, "norm_group_size": norm_group_size}
+    return family.Detector(
+        backbone=backbone(body, **shared, **_known(values, fields[0])),
+        num_classes=num_classes,
+        sync=nn.Sync(axis_name, norm_group_size),
+        **_known(values, fields[1]),
+    )
+
+
+def backbone_of(name: str, **fields: Any) -> tuple[str, dict[str, Any]]:
+    """Of a dense task's network: the name of its backbone, and in what fields that is another.
+
+    Args:
+        name: One of `segmenters()` or of `detectors.names()`.
+        **fields: As for `segmenter` or `detector`.
+
+    Raises:
+        UserError: If there is no such network.
+    """
+    family = (heads if name in heads.names() else detectors).family(name)
+    row = {**family.VARIANTS[name], **fields}
+    body = row["backbone"]
+    return body, _known(row, _fields(_module(body).Backbone))
+
+
+def network(name: str, **fields: Any) -> Classifier | heads.Segmenter:
+    """The classifier or the segmenter of that name, with their arguments.
+
+    Raises:
+        UserError: If there is no such network, field or dtype, or no class.
+    """
+    return (segmenter if name in heads.names() else classifier)(name, **fields)
+
+
+def segmenters() -> tuple[str, ...]:
+    """The names of the registered segmenters."""
+    return heads.names()
+
+
+def task_of(name: str) -> str:
+    """What a registered network is for: `classification`, `segmentation` or `detection`."""
+    dense = {"segmentation": heads.names(), "detection": detectors.names()}
+    found = [task for task, members in dense.items() if name in members]
+    return found[0] if found else "classification"
+
+
 def names(family: str | None = None) -> tuple[str, ...]:
     """The registered names, of one family or (None) of all.
 
     Raises:
         UserError: If there is no such family.
     """
-    return tuple(_FAMILIES) if family is None else nn.choose("family", family, _NAMES)
+    return tuple(_FAMILIES) if family is None else nn.choose("family", family, NAMES)
 
 
 def families() -> tuple[str, ...]:
     """The families, each the name of a file."""
-    return tuple(_NAMES)
+    return tuple(NAMES)
 
 
 def family_of(name: str) -> str:
@@ -353,12 +347,13 @@ def family_of(name: str) -> str:
 
 
 def source(name: str) -> Source:
-    """Where the network of that name comes from.
+    """Where the classifier or segmenter of that name comes from.
 
     Raises:
         UserError: If there is no such network.
     """
-    return _module(name).source(name)
+    family = heads.family(name) if name in heads.names() else _module(name)
+    return family.source(name)
 
 
 def describe(name: str) -> ModelInfo:

@@ -20,6 +20,7 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
 from cnn import nn
+from cnn.errors import UserError
 from cnn.nn.family import Features, Source
 
 _V1 = "Howard et al., MobileNets: efficient convolutional neural networks for mobile vision"
@@ -42,6 +43,7 @@ class Row(NamedTuple):
             what the network has in its place.
         activation: As in `nn.activation`; empty is the network's.
         residual: Whether the last convolution is linear, and the input added where the shape stays.
+        dilation: Of the depthwise convolution.
     """
 
     features: int
@@ -51,6 +53,7 @@ class Row(NamedTuple):
     squeeze: bool = False
     activation: str = ""
     residual: bool = True
+    dilation: int = 1
 
 
 Stage = tuple[Row, ...]
@@ -154,6 +157,7 @@ class Block(linen.Module):
             features=width,
             kernel_size=row.kernel_size,
             stride=row.stride,
+            dilation=row.dilation,
             groups=width,
         )
         if row.squeeze:
@@ -181,6 +185,9 @@ class Backbone(linen.Module):
         last_width: Channels of a 1x1 convolution after the blocks; 0 is none.
         keep_last: Whether a width multiplier below 1 leaves the last convolution as it is.
         width_multiplier: Of all channels: the papers' alpha.
+        output_stride: The largest stride; a power of two, at least 2. A block that would go beyond
+            it is dilated instead, and so are all behind it, as in torchvision's `dilated`: there
+            the stride's own block is, too.
         activation: As in `nn.activation`; of blocks whose row has none, and of what is around them.
         attention: Of the rows that squeeze, as in `nn.attention`: v3's `se`, `eca`, `cbam` or
             `none`.
@@ -196,6 +203,7 @@ class Backbone(linen.Module):
     last_width: int = 0
     keep_last: bool = False
     width_multiplier: float = 1.0
+    output_stride: int = 32
     activation: str = "relu6"
     attention: str = "se"
     norm_momentum: float = 0.9
@@ -206,7 +214,8 @@ class Backbone(linen.Module):
 
     @linen.compact
     def __call__(self, images: Image, *, train: bool = False) -> Features:
-        """The features."""
+        """The features; auxiliary maps are the first at each stride, from 2 on."""
+        self._check_output_stride()
         act, scale = self.activation, self.width_multiplier
         style = nn.Style(
             act,
@@ -226,14 +235,20 @@ class Backbone(linen.Module):
             kernel_size=3,
             stride=2,
         )
-        stride, maps = 2, {2: x}
+        stride, dilation, maps, first = 2, 1, {2: x}, [x]
         for stage, rows in enumerate(self.stages):
             for index, row in enumerate(rows):
-                scaled = row._replace(features=nn.make_divisible(scale * row.features))
+                down = row.stride
+                if stride * down > self.output_stride:
+                    dilation, down = dilation * down, 1
+                width = nn.make_divisible(scale * row.features)
+                scaled = row._replace(features=width, stride=down, dilation=dilation)
                 block = Block(scaled, style, name=f"stage{stage}_block{index}")
                 x = nn.remat(self.remat, block)(x, train=train)
-                stride *= row.stride
+                stride *= down
                 maps[stride] = x
+                if down > 1:
+                    first.append(x)
         if self.last_width:
             width = nn.make_divisible(
                 self.last_width * (max(scale, 1) if self.keep_last else scale)
@@ -241,7 +256,15 @@ class Backbone(linen.Module):
             x = maps[stride] = nn.conv_norm(
                 x, "last", style, train=train, activation=act, features=width, kernel_size=1
             )
-        return Features(maps, jnp.mean(x, axis=(1, 2)))
+        return Features(maps, jnp.mean(x, axis=(1, 2)), tuple(first))
+
+    def _check_output_stride(self) -> None:
+        wanted = self.output_stride
+        if wanted < 2 or wanted & (wanted - 1):
+            raise UserError(
+                f"output_stride is {wanted}: it must be a power of two and at least 2, the stem's"
+                " stride; dense tasks take 16"
+            )
 
 
 class Head(linen.Module):

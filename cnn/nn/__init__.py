@@ -21,6 +21,7 @@ from cnn.nn.pool import Pool
 from cnn.nn.record import Call, record
 from cnn.nn.remat import remat
 from cnn.nn.squeeze_excitation import SqueezeExcitation
+from cnn.nn.up_conv import UpConv
 
 __all__ = [
     "WHOLE_BATCH",
@@ -40,6 +41,7 @@ __all__ = [
     "Standardised",
     "Style",
     "Sync",
+    "UpConv",
     "activation",
     "attention",
     "choose",

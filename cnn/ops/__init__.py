@@ -14,6 +14,7 @@ from cnn.ops.hold import hold
 from cnn.ops.local_response import local_response_norm
 from cnn.ops.pooling import avg_pool, max_pool
 from cnn.ops.position import Grid, resample_positions, sincos2d_positions
+from cnn.ops.resize import resize_bilinear
 from cnn.ops.softmax import softmax
 from cnn.ops.stochastic_pooling import probability_weighted_pool, stochastic_pool
 from cnn.ops.window import Padding, Pair, same_padding
@@ -32,6 +33,7 @@ __all__ = [
     "max_pool",
     "probability_weighted_pool",
     "resample_positions",
+    "resize_bilinear",
     "same_padding",
     "sincos2d_positions",
     "softmax",

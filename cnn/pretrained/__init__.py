@@ -14,8 +14,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Shaped
 
-from cnn import errors, models
+from cnn import errors, heads, models
 from cnn.pretrained import layout as layouts
+from cnn.pretrained import segmenter
 from cnn.pretrained.files import Weights, read, write
 from cnn.pretrained.layout import Layout, Path
 from cnn.pretrained.source import open_weights
@@ -48,29 +49,30 @@ _FAMILIES = (
     "convnext",
     "vit",
     "mixer",
+    "segmenter",
 )
 
 Shape = tuple[int, ...]
 
 
 def families() -> tuple[str, ...]:
-    """The families whose weights can be converted."""
+    """The families whose weights can be converted, all segmenters being one."""
     return _FAMILIES
 
 
 def from_torch(
     name: str, state_dict: Mapping[str, Shaped[np.ndarray, "..."]], **overrides: Any
 ) -> dict[str, Any]:
-    """The variables of a classifier from a state dict; the library is recognised by the names.
+    """The variables of a network from a state dict; the library is recognised by the names.
 
     The numbers of classes, channels and (ViT) tokens are those of the state dict, and so is whether
     there are auxiliary classifiers. Dtypes are kept.
 
     Args:
-        name: In the registry.
+        name: In the registry: a classifier or a segmenter.
         state_dict: Tensors by torch's names. A batch norm's `num_batches_tracked` may be there or
             not; it has no counterpart, and comes back through the argument `like` of `to_torch`.
-        **overrides: As for `models.classifier`, where the weights are of a changed network.
+        **overrides: As for `models.network`, where the weights are of a changed network.
 
     Raises:
         UserError: If a tensor is missing, left over or of another shape; names the first such. If
@@ -109,7 +111,7 @@ def layouts_of(name: str, **overrides: Any) -> dict[str, Layout]:
     Raises:
         UserError: If the network is unknown.
     """
-    if models.family_of(name) not in _FAMILIES:
+    if _family_of(name) not in _FAMILIES:
         return {}
     return _family(name).layouts(name, **overrides)
 
@@ -153,7 +155,7 @@ def to_torch(
             torchvision's where torchvision has the network.
         like: A state dict, in any layout, whose `num_batches_tracked` are taken over (where it has
             none, there will be none); None writes 0.
-        **overrides: As for `models.classifier`, where the weights are of a changed network.
+        **overrides: As for `models.network`, where the weights are of a changed network.
 
     Raises:
         UserError: If an array is missing, left over or of another shape; names the first such. If
@@ -187,7 +189,7 @@ def check(
         image_size: Height and width for which dense layers on maps were made; None means the
             paper's.
         may_lack: Whether an array, by path, may be missing.
-        **overrides: As for `models.classifier`.
+        **overrides: As for `models.network`.
 
     Raises:
         UserError: If an array is missing, left over or of another shape; names the first such. If
@@ -214,8 +216,16 @@ def check(
     return {path: np.asarray(arrays[path]) for path in shapes if path in arrays}
 
 
+def _family_of(name: str) -> str:
+    """The name of a file here, or for what has none of a network's own."""
+    if name not in models.segmenters():
+        return models.family_of(name)
+    head = heads.family_of(name)
+    return "segmenter" if head in segmenter.HEADS else head
+
+
 def _family(name: str) -> ModuleType:
-    family = models.family_of(name)
+    family = _family_of(name)
     if family not in _FAMILIES:
         raise errors.UserError(
             f"{name!r} is of the family {family!r}, whose weights are not published in torch"
@@ -240,9 +250,9 @@ def _shapes(
     logits = shape_of(("params", "head", "logits", "kernel"))
     channels = stem[2] if stem and len(stem) == 4 else source.channels
     num_classes = logits[-1] if logits and len(logits) > 1 else source.num_classes
-    family = _family(name) if models.family_of(name) in _FAMILIES else None
+    family = _family(name) if _family_of(name) in _FAMILIES else None
     told = family.fields(shape_of) if family is not None and hasattr(family, "fields") else {}
-    model = models.classifier(name, **{"num_classes": num_classes, **told, **overrides})
+    model = models.network(name, **{"num_classes": num_classes, **told, **overrides})
     size = image_size or (source.image_size, source.image_size)
     if family is not None and hasattr(family, "image_size"):
         size = family.image_size(model.backbone, shape_of) or size

@@ -20,12 +20,14 @@ from cnn.errors import UserError, unknown
 from cnn.pretrained import facts as factual
 from cnn.pretrained import network
 from cnn.pretrained.facts import Facts
-from cnn.pretrained.files import Tensor
+from cnn.pretrained.files import Tensor, Weights
 from cnn.pretrained.layout import Path, paths_of
 from cnn.pretrained.source import open_weights
 
 _HEADS = ("auto", "keep", "new")
 _CHANNELS = ("error", "sum", "mean")
+_PARTS = ("all", "backbone")
+_CHOICES = {"head": _HEADS, "channels": _CHANNELS, "part": _PARTS}
 
 
 class Report(NamedTuple):
@@ -95,6 +97,7 @@ def load_initial(
     head: str,
     channels: str,
     skip: Sequence[str],
+    part: str = "all",
 ) -> Initial | None:
     """The weights that a training starts from, fitted to it; None where it starts from nothing.
 
@@ -113,18 +116,19 @@ def load_initial(
             about the same.
         skip: Patterns (`head/*`, `*/norm?/bias`) of paths that stay as initialised, and that the
             weights may lack.
+        part: `all`; or `backbone`, which of a segmenter's run are weights of a classifier: the rest
+            stays as initialised.
 
     Raises:
         UserError: If the weights cannot be read, are of another network, lack an array, or have one
             too many or of another shape; names the first such.
     """
-    if head not in _HEADS:
-        raise unknown("value of init.head", head, _HEADS)
-    if channels not in _CHANNELS:
-        raise unknown("value of init.channels", channels, _CHANNELS)
+    _check_choices(head=head, channels=channels, part=part)
     if not weights:
         return None
     opened = open_weights(weights)
+    if part == "backbone":
+        return _of_backbone(state, run, opened, weights, channels)
     of_classes = _paths_of_classes(run)
 
     def skipped(path: Path) -> bool:
@@ -159,6 +163,43 @@ def load_initial(
     return Initial(values, Report(weights, loaded, adapted, missing, left, notes))
 
 
+def _check_choices(**given: str) -> None:
+    for key, value in given.items():
+        if value not in _CHOICES[key]:
+            raise unknown(f"value of init.{key}", value, _CHOICES[key])
+
+
+def _of_backbone(
+    state: TrainState, run: Facts, opened: Weights, weights: str, channels: str
+) -> Initial:
+    """A classifier's weights for the backbone of a run's segmenter; only those are read.
+
+    Raises:
+        UserError: If the run's network is a classifier, or as `load_initial`.
+    """
+    if run.model not in models.segmenters():
+        raise UserError(
+            f"init.part='backbone' is for segmenters, and {run.model} is none; init.head=new takes "
+            "a classifier's weights without its head"
+        )
+    name, fields = models.backbone_of(run.model, **run.fields)
+    source = paths_of(network.variables_of(opened, name, lambda path: path[1] == "head", **fields))
+    values: dict[Path, Tensor] = {}
+    adapted, missing = {}, {}
+    for path, leaf in paths_of({"params": state.params, **state.model_state}).items():
+        shown = "/".join(path)
+        if path[1] != "backbone":
+            missing[shown] = "init.part=backbone"
+            continue
+        values[path], how = _fitted(path, source[path], leaf, run, weights, channels)
+        if how:
+            adapted[shown] = how
+    loaded = tuple(name for path in values if (name := "/".join(path)) not in adapted)
+    left = {"/".join(path): "init.part=backbone" for path in source if path[1] != "backbone"}
+    notes = (*opened.notes, *_warnings(opened.facts, run, new_head=True))
+    return Initial(values, Report(weights, loaded, adapted, missing, left, notes))
+
+
 def _paths_of_classes(run: Facts) -> set[Path]:
     """The arrays whose shape follows the number of classes."""
     source = models.source(run.model)
@@ -167,7 +208,7 @@ def _paths_of_classes(run: Facts) -> set[Path]:
     )
 
     def shapes(num_classes: int) -> dict[Path, Any]:
-        model = models.classifier(run.model, num_classes=num_classes, **run.fields)
+        model = models.network(run.model, num_classes=num_classes, **run.fields)
         made = jax.eval_shape(lambda key, x: model.init(key, x), jax.random.key(0), images)
         return {path: leaf.shape for path, leaf in paths_of(made).items()}
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
+from flax import linen
 
 from cnn import models, pretrained
 from cnn.errors import UserError
@@ -22,12 +23,12 @@ STEM = ("params", "backbone", "stem_conv", "kernel")
 
 
 class Network(NamedTuple):
-    """A classifier with its weights.
+    """A classifier or segmenter with its weights.
 
     Attributes:
         name: In the registry.
         fields: In which it differs from the registered one.
-        variables: Of the classifier, as NumPy arrays.
+        variables: Of the network, as NumPy arrays.
         layout: Whose names the tensors had: `cnn`, `torchvision` or `timm`.
         num_classes: Of the weights.
         channels: Of the images that the weights are for.
@@ -40,9 +41,9 @@ class Network(NamedTuple):
     num_classes: int
     channels: int
 
-    def model(self) -> models.Classifier:
+    def model(self) -> linen.Module:
         """The linen module."""
-        return models.classifier(self.name, num_classes=self.num_classes, **self.fields)
+        return models.network(self.name, num_classes=self.num_classes, **self.fields)
 
 
 def is_ours(tensors: Mapping[str, Tensor]) -> bool:
@@ -56,8 +57,8 @@ def name_of(weights: Weights, name: str, where: str) -> str:
     Raises:
         UserError: If neither says it, or it is not in the registry.
     """
-    if name or weights.facts.model in models.names():
-        models.family_of(name or weights.facts.model)
+    if name or weights.facts.model in (*models.names(), *models.segmenters()):
+        models.source(name or weights.facts.model)
         return name or weights.facts.model
     said = f" (it says {weights.facts.model!r})" if weights.facts.model else ""
     raise UserError(
@@ -115,7 +116,13 @@ def load(weights: Weights, name: str, **fields: Any) -> Network:
 
 
 def default_preprocessing(name: str, channels: int) -> Preprocessing:
-    """What ImageNet's networks expect, where weights do not say what theirs do."""
+    """What ImageNet's networks expect, where weights do not say what theirs do.
+
+    Segmenters see the whole picture.
+    """
+    if name in models.segmenters():
+        size = models.source(name).image_size
+        return Preprocessing(size, crop_fraction=1.0, resize="letterbox")
     if channels == 3:
         return Preprocessing(models.source(name).image_size)
     mean, std = sum(IMAGENET_MEAN) / 3, sum(IMAGENET_STD) / 3

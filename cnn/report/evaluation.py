@@ -42,6 +42,8 @@ class Evaluation(NamedTuple):
     model after `step` updates. `confusion[t, p]` counts the examples of class t that were taken for
     class p; `class_names` names both axes. `mistakes` come worst first and need not be all. `views`
     is what the model saw of each example: "center", or the name of views that were averaged.
+    `unit` is what the confusion matrix counts: "examples" or "pixels". Of pixels a mistake is that
+    of a whole picture: the commonest one, and as `probability` the share of pixels that are wrong.
     """
 
     metrics: Mapping[str, float]
@@ -51,6 +53,18 @@ class Evaluation(NamedTuple):
     confusion: Int[np.ndarray, "true predicted"]
     mistakes: tuple[Mistake, ...]
     views: str = "center"
+    unit: str = "examples"
+
+    def headline(self) -> str:
+        """The metrics in a line."""
+        if self.unit == "examples":
+            right = int(self.confusion.trace())
+            return (
+                f"accuracy {self.metrics['accuracy']:.4f} ({right:,} of {self.num_examples:,} "
+                f"right)  loss {self.metrics['loss']:.4f}"
+            )
+        shown = "  ".join(f"{name} {value:.4f}" for name, value in self.metrics.items())
+        return f"{shown}  ({self.num_examples:,} examples, {int(self.confusion.sum()):,} pixels)"
 
 
 def save(workdir: str | pathlib.Path, evaluation: Evaluation) -> pathlib.Path:
@@ -69,6 +83,7 @@ def save(workdir: str | pathlib.Path, evaluation: Evaluation) -> pathlib.Path:
         "step": evaluation.step,
         "num_examples": evaluation.num_examples,
         "views": evaluation.views,
+        "unit": evaluation.unit,
         "metrics": {k: files.encode_float(float(v)) for k, v in evaluation.metrics.items()},
         "class_names": list(evaluation.class_names),
         "confusion": np.stack([rows, columns, counts], axis=1).tolist(),
@@ -134,4 +149,5 @@ def _decode(content: dict[str, Any]) -> Evaluation:
         mistakes=mistakes,
         # Records that are older than this were of the centre.
         views=content.get("views", "center"),
+        unit=content.get("unit", "examples"),
     )

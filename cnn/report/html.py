@@ -158,6 +158,9 @@ def _tiles(
                 f"{100 * low:.2f}{text.DASH}{text.percent(high)}"
             )
         tiles.append(Tile("Accuracy", text.percent(accuracy), detail))
+    if evaluation is not None and "miou" in evaluation.metrics:
+        detail = f"of {evaluation.num_examples:,} examples, mean over classes"
+        tiles.append(Tile("IoU", text.percent(float(evaluation.metrics["miou"])), detail))
     step = max(history.last_step(records), evaluation.step if evaluation else 0)
     if step:
         detail = f"{step / per_epoch:,.4g} epochs" if per_epoch else ""

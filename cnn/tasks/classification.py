@@ -236,7 +236,9 @@ def _targets(options: Options, targets: Logits) -> Logits:
 
 def forward_train(
     model: linen.Module, params: Params, model_state: ModelState, images: Any, key: Key
-) -> tuple[Float[Array, "batch classes"], list[Float[Array, "batch classes"]], ModelState]:
+) -> tuple[
+    Float[Array, "batch *pixels classes"], list[Float[Array, "batch *pixels classes"]], ModelState
+]:
     """Logits in training mode, those of auxiliary classifiers, and the model state after the batch.
 
     `key` draws the dropout.
@@ -247,7 +249,7 @@ def forward_train(
 
 def forward_sown(
     model: linen.Module, params: Params, model_state: ModelState, images: Any, key: Key
-) -> tuple[Float[Array, "batch classes"], dict[str, Any], dict[str, Any]]:
+) -> tuple[Float[Array, "batch *pixels classes"], dict[str, Any], dict[str, Any]]:
     """As `forward_train`, with all that the model sowed, by collection: `auxiliary` and others."""
     state = without_teacher(model_state)
     logits, moved = model.apply(

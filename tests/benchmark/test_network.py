@@ -36,6 +36,15 @@ def test_training_steps_are_taken_one_after_another(stock):
     assert before.params["head"]["logits"]["kernel"].is_deleted()
 
 
+def test_a_segmenter_learns_pixels():
+    side = JaxNetwork(TRAIN._replace(model="unet_test", batch_size=2, num_classes=3), stock=False)
+    side.prepare(None)
+    side.start()
+    assert side.run(1) > 0
+    assert jnp.isfinite(side._state[1]["pixel_accuracy"].compute())
+    assert side.count().parameters == 1759
+
+
 def test_inference_keeps_no_optimizer_and_changes_nothing():
     side = JaxNetwork(INFER, stock=False)
     side.prepare(None)

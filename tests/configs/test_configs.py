@@ -10,6 +10,7 @@ import jax
 import pytest
 
 from cnn import experiment as experiments
+from cnn import kinds
 from cnn.cli import config_file
 from cnn.errors import UserError
 from configs import base
@@ -49,13 +50,18 @@ def keywords(function):
 def test_section_lists_every_knob_of_its_function(section):
     values = base.get_config()[section]
     if section == "task":
-        function = experiments.KINDS[values.name].knobs
+        function = kinds.KINDS[values.name].knobs
         assert set(values) - {"name"} == keywords(function)
     elif section == "model":
         assert {"name", "dtype", "norm_group_size"} == set(values)
     else:
         expected = keywords(experiments.SECTIONS[section]) - DERIVED.get(section, set())
         assert set(values) == expected
+
+
+def test_section_of_segmentation_lists_every_knob():
+    values = base.get_segmentation()
+    assert set(values) - {"name"} == keywords(kinds.KINDS[values.name].knobs)
 
 
 def test_sections_are_all_there_are():

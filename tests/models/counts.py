@@ -91,6 +91,8 @@ COUNTS = {
     "efficientnet_test": (8_458, 528),
     "airbench94": (1_972_792, 2_304),
     "airbench_test": (4_976, 80),
+    "unet_encoder": (18_844_098, 0),
+    "unet_encoder_test": (1_254, 48),
     "convnext_atto": (3_695_520, 0),
     "convnext_femto": (5_217_784, 0),
     "convnext_pico": (9_045_672, 0),

@@ -1,0 +1,176 @@
+"""What belongs to each kind of task: its network, its data, its batches, its examination."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+import optax
+from flax import linen as nn
+
+from cnn import data, models
+from cnn.core import Gather, Task
+from cnn.errors import UserError, unknown
+from cnn.evaluators import classification as classification_evaluator
+from cnn.evaluators import segmentation as segmentation_evaluator
+from cnn.pretrained.teacher import Teacher
+from cnn.tasks import classification, segmentation
+
+HostBatch = Mapping[str, np.ndarray]
+
+
+class Kind(NamedTuple):
+    """What belongs to a task's name.
+
+    Attributes:
+        make: The task itself.
+        examine: Its examination after training.
+        model: (name, keywords) -> the linen module.
+        target: Of the data, as in `data.SourceInfo`.
+        blank: (batch size, image size) -> what a batch has beside images, to be learnt.
+        examined: What `examine` needs of what the task predicts.
+        as_fitted: Whether `examine` has the examples as the model saw them, or as they are stored.
+        options: What has the section `task` as keywords; None means `make` itself.
+    """
+
+    make: Callable[..., Task[Any]]
+    examine: Callable[..., Any]
+    model: Callable[..., nn.Module]
+    target: str
+    blank: Callable[[int, int], HostBatch]
+    examined: tuple[str, ...]
+    as_fitted: bool = False
+    options: Callable[..., Any] | None = None
+
+    @property
+    def knobs(self) -> Callable[..., Any]:
+        """The function whose keyword-only arguments the section `task` is."""
+        return self.options or self.make
+
+
+def _blank_labels(batch_size: int, image_size: int) -> HostBatch:
+    del image_size
+    return {"label": np.zeros(batch_size, np.int32)}
+
+
+def _blank_masks(batch_size: int, image_size: int) -> HostBatch:
+    return {"mask": np.zeros((batch_size, image_size, image_size), np.uint8)}
+
+
+KINDS = {
+    "classification": Kind(
+        classification.make,
+        classification_evaluator.examine,
+        models.classifier,
+        target="class",
+        blank=_blank_labels,
+        examined=("logits", "probabilities"),
+        options=classification.Options,
+    ),
+    "segmentation": Kind(
+        segmentation.make,
+        segmentation_evaluator.examine,
+        models.segmenter,
+        target="mask",
+        blank=_blank_masks,
+        examined=("classes",),
+        as_fitted=True,
+    ),
+}
+
+
+def check_target(info: data.SourceInfo, config: Mapping[str, Any]) -> None:
+    """Refuses data of another kind than the task learns.
+
+    Raises:
+        UserError: If they are.
+    """
+    task, target = config["task"]["name"], kind_of(config).target
+    if target == "class" and info.target != target:
+        raise UserError(
+            f"task.name='classification' learns one class a picture, but the labels of {info.name} "
+            f"are of the kind {info.target!r} (data.options.table.target)"
+        )
+    if info.target != target:
+        raise UserError(
+            f"task.name={task!r} learns a class for each pixel, but {info.name} has no masks; "
+            "data.source='masks' and 'scenes' have"
+        )
+
+
+def check_masks(config: Mapping[str, Any]) -> None:
+    """Refuses what would part masks from images, or needs labels.
+
+    Raises:
+        UserError: If a task with masks has it.
+    """
+    if kind_of(config).target != "mask":
+        return
+    off = {
+        "policy.name": (config["policy"]["name"], "none"),
+        "resident.enabled": (config["resident"]["enabled"], False),
+        "evaluation.views": (config["evaluation"]["views"], "center"),
+    }
+    for key, (value, wanted) in off.items():
+        if value != wanted:
+            raise UserError(
+                f"{key} must be {wanted!r} where pixels have classes, got {value!r}: masks are not "
+                "moved with the images there"
+            )
+
+
+def make_task(
+    model: nn.Module,
+    tx: optax.GradientTransformation,
+    gather: Gather | None,
+    teacher: Teacher | None,
+    *,
+    name: str,
+    **options: Any,
+) -> Task[Any]:
+    """The task of that name, with its keywords and, for distillation, a teacher.
+
+    Raises:
+        UserError: If the task has no such keyword, or no distillation and there is a teacher.
+    """
+    kind = _named(name)
+    known = inspect.signature(kind.knobs).parameters
+    for key in options:
+        if key not in known:
+            raise unknown(f"key of config.task for {name}", key, known)
+    if teacher is None:
+        return kind.make(model, tx, gather, **options)
+    if "distillation" not in known:
+        raise UserError(f"teacher.name={teacher.name!r}, but the task {name} has no distillation")
+    return kind.make(model, tx, gather, teacher.model, **options)
+
+
+def kind_of(config: Mapping[str, Any]) -> Kind:
+    """What belongs to the task of a config.
+
+    Raises:
+        UserError: If there is no such task.
+    """
+    return _named(config["task"]["name"])
+
+
+def _named(name: str) -> Kind:
+    if name not in KINDS:
+        raise unknown("task", name, KINDS)
+    return KINDS[name]
+
+
+def make_model(
+    kind: Kind,
+    *,
+    name: str,
+    num_classes: int,
+    axis_name: str | None = None,
+    norm_group_size: int = 0,
+    **fields: Any,
+) -> nn.Module:
+    """The network of the task: `models.classifier` or `models.segmenter`."""
+    shared = {"axis_name": axis_name, "norm_group_size": norm_group_size}
+    return kind.model(name, num_classes=num_classes, **shared, **fields)

@@ -1,0 +1,1 @@
+"""Experiments on scenes composed of the embedded digits, whose masks and boxes are known."""
