@@ -99,6 +99,8 @@ class Detector(linen.Module):
         score_threshold: Below it nothing is a detection.
         nms_threshold: IoU above which of two detections of a class the surer stays.
         max_detections: For each image.
+        suppression: Of boxes that overlap a surer one of their class: `greedy` drops them by
+            `nms_threshold`, `linear` and `gaussian` lower their scores, as in `ops.soft_nms`.
         dtype: Of the computation.
     """
 
@@ -117,6 +119,7 @@ class Detector(linen.Module):
     score_threshold: float = 0.05
     nms_threshold: float = 0.5
     max_detections: int = 100
+    suppression: str = "greedy"
     dtype: DTypeLike = "float32"
 
     def setup(self) -> None:
@@ -175,6 +178,7 @@ class Detector(linen.Module):
             score_threshold=self.score_threshold,
             nms_threshold=self.nms_threshold,
             max_detections=self.max_detections,
+            suppression=self.suppression,
         )
         if not self.mask_width:
             return found

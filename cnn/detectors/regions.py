@@ -235,6 +235,7 @@ def detect(
     score_threshold: float,
     nms_threshold: float,
     max_detections: int,
+    suppression: str,
 ) -> Detections:
     """The detections, each class by itself.
 
@@ -245,6 +246,7 @@ def detect(
         score_threshold: Below it nothing is a detection.
         nms_threshold: As in `ops.nms`.
         max_detections: For each image.
+        suppression: As in `detections_of`.
     """
     deltas = outputs.deltas[:, :, 1:]
     start = jnp.broadcast_to(proposals.boxes[:, :, None], deltas.shape)
@@ -260,4 +262,5 @@ def detect(
         image,
         iou_threshold=nms_threshold,
         max_detections=max_detections,
+        suppression=suppression,
     )

@@ -139,6 +139,8 @@ class Detector(linen.Module):
         nms_threshold: IoU above which of two detections of a class the surer stays.
         candidates: The surest of each map that are looked at.
         max_detections: For each image.
+        suppression: Of boxes that overlap a surer one of their class: `greedy` drops them by
+            `nms_threshold`, `linear` and `gaussian` lower their scores, as in `ops.soft_nms`.
         dtype: Of the computation.
     """
 
@@ -153,6 +155,7 @@ class Detector(linen.Module):
     nms_threshold: float = 0.5
     candidates: int = 1000
     max_detections: int = 300
+    suppression: str = "greedy"
     dtype: DTypeLike = "float32"
 
     def setup(self) -> None:
@@ -193,6 +196,7 @@ class Detector(linen.Module):
             image,
             iou_threshold=self.nms_threshold,
             max_detections=self.max_detections,
+            suppression=self.suppression,
         )
 
     def anchors(self, outputs: Outputs, image: tuple[int, int]) -> list[Float[Array, "_ 4"]]:

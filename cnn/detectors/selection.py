@@ -10,6 +10,7 @@ from jaxtyping import Array, Float, Int
 
 from cnn import ops
 from cnn.detectors.contract import Detections
+from cnn.nn.family import choose
 
 Boxes = Float[Array, "batch boxes 4"]
 Scores = Float[Array, "batch boxes"]
@@ -50,6 +51,7 @@ def detections_of(
     *,
     iou_threshold: float,
     max_detections: int,
+    suppression: str = "greedy",
 ) -> Detections:
     """The detections that stay when each class is suppressed by itself.
 
@@ -60,12 +62,23 @@ def detections_of(
         image: Height and width.
         iou_threshold: As in `ops.nms`.
         max_detections: For each image.
+        suppression: `greedy`, or a method of `ops.soft_nms`, which lowers scores instead.
+
+    Raises:
+        UserError: If there is no such suppression.
     """
-    kept = suppress(boxes, scores, labels, iou_threshold=iou_threshold, max_kept=max_detections)
+    choose("suppression", suppression, dict.fromkeys(("greedy", "linear", "gaussian")))
+    limits = {"iou_threshold": iou_threshold, "max_kept": max_detections}
+    if suppression == "greedy":
+        kept = suppress(boxes, scores, labels, **limits)
+        scores = take(scores, kept)
+    else:
+        soft = functools.partial(ops.soft_nms, method=suppression, **limits)
+        kept, scores = jax.vmap(soft)(boxes, scores, labels)
     real = kept >= 0
     unit = jnp.asarray((*image, *image), boxes.dtype).reshape(1, 1, 4)
     return Detections(
         boxes=jnp.where(real[..., None], take(boxes, kept) / unit, 0),
-        scores=jnp.where(real, take(scores, kept), 0),
+        scores=jnp.where(real, scores, 0),
         labels=jnp.where(real, jnp.take_along_axis(labels, jnp.maximum(kept, 0), axis=1), -1),
     )

@@ -186,6 +186,8 @@ class Detector(linen.Module):
         nms_threshold: IoU above which of two detections of a class the surer stays.
         candidates: The surest of each class that are looked at.
         max_detections: For each image.
+        suppression: Of boxes that overlap a surer one of their class: `greedy` drops them by
+            `nms_threshold`, `linear` and `gaussian` lower their scores, as in `ops.soft_nms`.
         dtype: Of the computation.
     """
 
@@ -203,6 +205,7 @@ class Detector(linen.Module):
     nms_threshold: float = 0.45
     candidates: int = 400
     max_detections: int = 200
+    suppression: str = "greedy"
     dtype: DTypeLike = "float32"
 
     def setup(self) -> None:
@@ -247,6 +250,7 @@ class Detector(linen.Module):
             image,
             iou_threshold=self.nms_threshold,
             max_detections=self.max_detections,
+            suppression=self.suppression,
         )
 
     def anchors(self, outputs: Outputs, image: tuple[int, int]) -> Float[Array, "anchors 4"]:
