@@ -228,14 +228,22 @@ class Detector(linen.Module):
         self, images: Images, objects: Objects, *, train: bool = True
     ) -> dict[str, Float[Array, " batch"]]:
         """`class` and `box` of each image."""
-        outputs, image = self(images, train=train), size_of(images)
+        return self.losses_of(self(images, train=train), objects, size_of(images))
+
+    def detect(self, images: Images) -> Detections:
+        """What is in the images, after non-maximum suppression."""
+        return self.detections_of(self(images), size_of(images))
+
+    def losses_of(
+        self, outputs: Outputs, objects: Objects, image: tuple[int, int]
+    ) -> dict[str, Float[Array, " batch"]]:
+        """As `losses`, of outputs for images of that height and width."""
         targets, anchors = in_pixels(objects, image), self.anchors(outputs, image)
         each = jax.vmap(_losses_of_image, in_axes=(0, 0, 0, 0, None))
         return each(outputs.logits, outputs.deltas, targets.boxes, targets.labels, anchors)
 
-    def detect(self, images: Images) -> Detections:
-        """What is in the images, after non-maximum suppression."""
-        outputs, image = self(images), size_of(images)
+    def detections_of(self, outputs: Outputs, image: tuple[int, int]) -> Detections:
+        """As `detect`, of outputs for images of that height and width."""
         anchors = jnp.broadcast_to(self.anchors(outputs, image)[None], outputs.deltas.shape)
         boxes = ops.boxes.clip(ops.boxes.decode(outputs.deltas, anchors, _WEIGHTS), image)
         scores = above(jax.nn.softmax(outputs.logits)[..., 1:], self.score_threshold)

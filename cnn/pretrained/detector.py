@@ -1,4 +1,8 @@
-"""Detectors: torchvision's names, those of its modules and those of the weights it publishes."""
+"""Detectors: torchvision's names, those of its modules and those of the weights it publishes.
+
+The first weights that torchvision published of RetinaNet and the R-CNNs on ResNet were trained with
+batch norms without an epsilon, which it sets to 0 for them; here it is 1e-5 for all.
+"""
 
 import importlib
 import re

@@ -24,15 +24,18 @@ def test_box_loss_against_slow_numpy(beta):
 
 
 def test_what_is_not_chosen_may_be_no_box():
-    boxes = jnp.asarray([[0, 0, 2, 2], [1, 1, 1, 1], [0, 0, 3, 3], [0, 0, 4, 1]], jnp.float32)
-    anchors = boxes.at[1].set(0) + jnp.asarray([[0.0, 0, 1, 1]]) * CHOSEN[:, None]
+    boxes = np.array([[0, 0, 2, 2], [1, 1, 1, 1], [0, 0, 3, 3], [0, 0, 4, 1]], np.float32)
+    anchors = np.where(CHOSEN[:, None], boxes + np.float32([0, 0, 1, 1]), 0).astype(np.float32)
 
+    @jax.jit
+    @jax.value_and_grad
     def loss(deltas):
-        wanted = safe_targets(boxes, anchors, jnp.asarray(CHOSEN), ops.boxes.EVEN)
-        return box_loss(deltas, wanted, jnp.asarray(CHOSEN))
+        chosen = jnp.asarray(CHOSEN)
+        wanted = safe_targets(jnp.asarray(boxes), jnp.asarray(anchors), chosen, ops.boxes.EVEN)
+        return box_loss(deltas, wanted, chosen)
 
-    value, gradient = jax.value_and_grad(loss)(jnp.zeros((4, 4)))
-    expected = ops.boxes.encode(boxes[CHOSEN], anchors[CHOSEN])
+    value, gradient = loss(jnp.zeros((4, 4)))
+    expected = ops.boxes.encode(jnp.asarray(boxes[CHOSEN]), jnp.asarray(anchors[CHOSEN]))
     np.testing.assert_allclose(value, np.abs(expected).sum(), rtol=1e-6)
     assert np.isfinite(gradient).all() and not np.any(gradient[1])
 
@@ -45,10 +48,10 @@ def test_mean_of():
 
 def test_only_the_hardest_background_counts():
     """SSD: of 20 default boxes one is on the object, and the loss sees three of the others."""
-    anchors = jnp.asarray([[0, 5.0 * i, 4, 5 * i + 4] for i in range(20)])
+    anchors = np.array([[0, 5 * i, 4, 5 * i + 4] for i in range(20)], np.float32)
     logits = RNG.standard_normal((20, 3)).astype(np.float32)
-    parts = ssd._losses_of_image(
-        jnp.asarray(logits), jnp.zeros((20, 4)), anchors[4:5] + 0.0, jnp.asarray([1]), anchors
+    parts = jax.jit(ssd._losses_of_image)(
+        logits, np.zeros((20, 4), np.float32), anchors[4:5], np.array([1]), anchors
     )
     entropy = np.log(np.exp(logits).sum(-1)) - logits[:, 0]
     background = np.sort(np.delete(entropy, 4))[-3:].sum()
