@@ -10,7 +10,16 @@ from types import ModuleType
 
 from cnn import errors
 
-_NAMES: dict[str, tuple[str, ...]] = {}
+_NAMES: dict[str, tuple[str, ...]] = {
+    "retinanet": ("retinanet_resnet50_fpn", "retinanet_test"),
+    "faster_rcnn": (
+        "fasterrcnn_resnet50_fpn",
+        "maskrcnn_resnet50_fpn",
+        "fasterrcnn_test",
+        "maskrcnn_test",
+    ),
+    "ssd": ("ssd300_vgg16", "ssd_test"),
+}
 _FAMILIES = {name: family for family, members in _NAMES.items() for name in members}
 
 

@@ -9,6 +9,11 @@ from jaxtyping import Array, Float, Int
 Images = Float[Array, "batch height width channels"]
 
 
+def size_of(images: Images) -> tuple[int, int]:
+    """Height and width, in pixels."""
+    return images.shape[1], images.shape[2]
+
+
 class Objects(NamedTuple):
     """The true objects of a batch, padded to as many for each image.
 

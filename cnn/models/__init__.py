@@ -21,7 +21,8 @@ import jax.numpy as jnp
 from flax import linen
 from jaxtyping import Array, Float
 
-from cnn import detectors, errors, heads, macs, nn
+from cnn import detectors as detection
+from cnn import errors, heads, macs, nn
 from cnn.models._names import NAMES
 from cnn.nn.family import Features, Source
 
@@ -35,6 +36,7 @@ __all__ = [
     "classifier",
     "describe",
     "detector",
+    "detectors",
     "families",
     "family_of",
     "layers_above",
@@ -255,15 +257,18 @@ def detector(
     num_classes: int = 80,
     axis_name: str | None = None,
     norm_group_size: int = 0,
+    frozen_norm: bool = False,
     **overrides: Any,
 ) -> linen.Module:
     """The detector of that name, a `cnn.detectors.contract.Detector`.
 
     Args:
-        name: One of `detectors.names()`.
+        name: One of `detectors()`.
         num_classes: Kinds of objects, without a background.
         axis_name: As for `classifier`.
         norm_group_size: As for `classifier`.
+        frozen_norm: Whether the backbone's batch norms stay as they are, as those of torchvision's
+            detectors do where a trained backbone is loaded; without one nothing would be normal.
         **overrides: Fields of the detector or of the backbone, by name; one that both have
             (`dtype`) goes to both. `backbone`: the name of another backbone.
 
@@ -272,14 +277,21 @@ def detector(
     """
     if num_classes < 1:
         raise errors.UserError(f"num_classes is {num_classes}: a detector needs at least one")
-    family = detectors.family(name)
+    family = detection.family(name)
     row = {**family.VARIANTS[name], **overrides}
     body = row.pop("backbone")
     fields = _fields(_module(body).Backbone), _fields(family.Detector) - {"num_classes", "backbone"}
     values = _values(name, row, fields[0] | fields[1])
     shared = {"axis_name": axis_name, "norm_group_size": norm_group_size}
+    part = backbone(body, **shared, **_known(values, fields[0]))
+    if frozen_norm:
+        if not hasattr(part, "sync"):
+            raise errors.UserError(
+                f"frozen_norm is set, but {body} has no batch norm; leave it out"
+            )
+        part = part.clone(sync=nn.Sync(frozen=True))
     return family.Detector(
-        backbone=backbone(body, **shared, **_known(values, fields[0])),
+        backbone=part,
         num_classes=num_classes,
         sync=nn.Sync(axis_name, norm_group_size),
         **_known(values, fields[1]),
@@ -287,28 +299,30 @@ def detector(
 
 
 def backbone_of(name: str, **fields: Any) -> tuple[str, dict[str, Any]]:
-    """Of a dense task's network: the name of its backbone, and in what fields that is another.
+    """Of a segmenter or detector: its backbone's name, and in what fields that is not registered.
 
     Args:
-        name: One of `segmenters()` or of `detectors.names()`.
+        name: One of `segmenters()` or `detectors()`.
         **fields: As for `segmenter` or `detector`.
 
     Raises:
         UserError: If there is no such network.
     """
-    family = (heads if name in heads.names() else detectors).family(name)
+    family = detection.family(name) if name in detectors() else heads.family(name)
     row = {**family.VARIANTS[name], **fields}
     body = row["backbone"]
     return body, _known(row, _fields(_module(body).Backbone))
 
 
-def network(name: str, **fields: Any) -> Classifier | heads.Segmenter:
-    """The classifier or the segmenter of that name, with their arguments.
+def network(name: str, **fields: Any) -> linen.Module:
+    """The classifier, segmenter or detector of that name, with their arguments.
 
     Raises:
         UserError: If there is no such network, field or dtype, or no class.
     """
-    return (segmenter if name in heads.names() else classifier)(name, **fields)
+    if name in detectors():
+        return detector(name, **fields)
+    return (segmenter if name in segmenters() else classifier)(name, **fields)
 
 
 def segmenters() -> tuple[str, ...]:
@@ -316,9 +330,14 @@ def segmenters() -> tuple[str, ...]:
     return heads.names()
 
 
+def detectors() -> tuple[str, ...]:
+    """The names of the registered detectors."""
+    return detection.names()
+
+
 def task_of(name: str) -> str:
     """What a registered network is for: `classification`, `segmentation` or `detection`."""
-    dense = {"segmentation": heads.names(), "detection": detectors.names()}
+    dense = {"segmentation": heads.names(), "detection": detection.names()}
     found = [task for task, members in dense.items() if name in members]
     return found[0] if found else "classification"
 
@@ -347,12 +366,14 @@ def family_of(name: str) -> str:
 
 
 def source(name: str) -> Source:
-    """Where the classifier or segmenter of that name comes from.
+    """Where the classifier, segmenter or detector of that name comes from.
 
     Raises:
         UserError: If there is no such network.
     """
-    family = heads.family(name) if name in heads.names() else _module(name)
+    if name in detectors():
+        return detection.family(name).source(name)
+    family = heads.family(name) if name in segmenters() else _module(name)
     return family.source(name)
 
 

@@ -67,6 +67,8 @@ class Backbone(linen.Module):
         activation: As in `nn.activation`.
         pool: At the end of each stage, as in `nn.Pool`: `max` as in the paper, `avg` or
             `stochastic`.
+        ceil_stages: Stages, from 0 on, whose pooling also has windows that end outside the map, so
+            that an odd one does not lose its last row and column: SSD's.
         remat: Of each stage, as in `nn.remat`.
         sync: Of batch norm.
         dtype: Of the computation.
@@ -77,6 +79,7 @@ class Backbone(linen.Module):
     batch_norm: bool = False
     activation: str = "relu"
     pool: str = "max"
+    ceil_stages: tuple[int, ...] = ()
     remat: str = "none"
     sync: nn.Sync = nn.WHOLE_BATCH
     dtype: DTypeLike = "float32"
@@ -106,7 +109,9 @@ class Backbone(linen.Module):
                     name="stem_norm" if stem else f"stage{stage}_norm{index}",
                 )(x, train=train)
             x = nn.activation(self.activation)(x)
-        return x, nn.Pool(self.pool, 2, name=f"stage{stage}_pool")(x, train=train)
+        ceil_mode = stage in self.ceil_stages
+        pool = nn.Pool(self.pool, 2, ceil_mode=ceil_mode, name=f"stage{stage}_pool")
+        return x, pool(x, train=train)
 
 
 class Head(linen.Module):

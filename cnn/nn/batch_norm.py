@@ -28,10 +28,14 @@ class Sync(NamedTuple):
             the layer sees the whole batch, as under `jit`, on a mesh of any size.
         group_size: So many neighbouring examples of the whole batch share them, whatever the
             devices: what papers did whose devices had batches of that size. 0 means all.
+        frozen: Whether none do: training too normalises by the running statistics, and neither
+            those nor scales and biases learn. For trained backbones of detectors, which see few
+            images at a time.
     """
 
     axis_name: str | None = None
     group_size: int = 0
+    frozen: bool = False
 
 
 WHOLE_BATCH = Sync()
@@ -92,14 +96,19 @@ class BatchNorm(linen.Module):
             train: Whether by the batch.
 
         Raises:
-            UserError: If groups and what a device has of the batch do not fit.
+            UserError: If groups and what a device has of the batch do not fit, or a frozen norm
+                shares its statistics with others.
         """
         shape = (x.image if isinstance(x, Standardised) else x).shape[-1:]
         scale = self.param("scale", self.scale_init, shape, jnp.float32)
         bias = self.param("bias", zeros, shape, jnp.float32)
         running_mean = self.variable("batch_stats", "mean", jnp.zeros, shape, jnp.float32)
         running_var = self.variable("batch_stats", "var", jnp.ones, shape, jnp.float32)
-        if not train:
+        if self.sync.frozen:
+            if isinstance(x, Standardised):
+                raise UserError("norms that share statistics cannot be frozen; frozen_norm=False")
+            scale, bias = lax.stop_gradient((scale, bias))
+        if not train or self.sync.frozen:
             assert not isinstance(x, Standardised), "running statistics are of the image as it was"
             x = x.astype(_wide(self.dtype))
             gain = scale * lax.rsqrt(running_var.value + self.epsilon)
@@ -148,7 +157,7 @@ def _by_batch(
     # The sum of squares is exact enough for what was rounded before, see `_variance`.
     one_pass = jnp.finfo(x.dtype).bits < 32
     x = x.astype(_wide(dtype))
-    axis_name, group_size = sync
+    axis_name, group_size = sync.axis_name, sync.group_size
     devices = 1 if axis_name is None else lax.axis_size(axis_name)
     examples = group_size or devices * len(x)
     count = examples * x.shape[1] * x.shape[2]

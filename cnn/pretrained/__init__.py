@@ -14,9 +14,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Shaped
 
-from cnn import errors, heads, models
+from cnn import detectors, errors, heads, models
+from cnn.pretrained import detector, segmenter
 from cnn.pretrained import layout as layouts
-from cnn.pretrained import segmenter
 from cnn.pretrained.files import Weights, read, write
 from cnn.pretrained.layout import Layout, Path
 from cnn.pretrained.source import open_weights
@@ -30,6 +30,7 @@ __all__ = [
     "from_torch_partly",
     "layout_like",
     "layouts_of",
+    "num_classes_of",
     "open_weights",
     "read",
     "to_torch",
@@ -50,13 +51,14 @@ _FAMILIES = (
     "vit",
     "mixer",
     "segmenter",
+    "detector",
 )
 
 Shape = tuple[int, ...]
 
 
 def families() -> tuple[str, ...]:
-    """The families whose weights can be converted, all segmenters being one."""
+    """The families whose weights can be converted, all segmenters being one, as all detectors."""
     return _FAMILIES
 
 
@@ -69,7 +71,7 @@ def from_torch(
     there are auxiliary classifiers. Dtypes are kept.
 
     Args:
-        name: In the registry: a classifier or a segmenter.
+        name: In the registry: a classifier, a segmenter or a detector.
         state_dict: Tensors by torch's names. A batch norm's `num_batches_tracked` may be there or
             not; it has no counterpart, and comes back through the argument `like` of `to_torch`.
         **overrides: As for `models.network`, where the weights are of a changed network.
@@ -94,7 +96,9 @@ def from_torch_partly(
     def shape_of(path: Path) -> Shape | None:
         part = best(path[1:])
         return (
-            layouts.shape_in_ours(path, state_dict[part.name]) if part.name in state_dict else None
+            layouts.shape_in_ours(path, state_dict[part.name], swapped=part.swapped)
+            if part.name in state_dict
+            else None
         )
 
     shapes = {
@@ -218,6 +222,9 @@ def check(
 
 def _family_of(name: str) -> str:
     """The name of a file here, or for what has none of a network's own."""
+    if name in models.detectors():
+        kind = detectors.family_of(name)
+        return "detector" if kind in detector.KINDS else kind
     if name not in models.segmenters():
         return models.family_of(name)
     head = heads.family_of(name)
@@ -234,6 +241,23 @@ def _family(name: str) -> ModuleType:
     return importlib.import_module(f"{__name__}.{family}")
 
 
+def num_classes_of(name: str, arrays: Mapping[Path, Shaped[np.ndarray, "..."]]) -> int:
+    """How many classes a network's weights are for, by their paths."""
+    return _told(name, lambda path: np.shape(arrays[path]) if path in arrays else None)[
+        "num_classes"
+    ]
+
+
+def _told(name: str, shape_of: Callable[[Path], Shape | None]) -> dict[str, Any]:
+    """The fields that weights tell of a network, the number of classes among them."""
+    source = models.source(name)
+    family = _family(name) if _family_of(name) in _FAMILIES else None
+    logits = shape_of(("params", "head", "logits", "kernel"))
+    num_classes = logits[-1] if logits and len(logits) > 1 else source.num_classes
+    told = family.fields(shape_of) if family is not None and hasattr(family, "fields") else {}
+    return {"num_classes": num_classes, **told}
+
+
 def _shapes(
     name: str,
     shape_of: Callable[[Path], Shape | None],
@@ -247,12 +271,10 @@ def _shapes(
     """
     source = models.source(name)
     stem = shape_of(("params", "backbone", "stem_conv", "kernel"))
-    logits = shape_of(("params", "head", "logits", "kernel"))
     channels = stem[2] if stem and len(stem) == 4 else source.channels
-    num_classes = logits[-1] if logits and len(logits) > 1 else source.num_classes
     family = _family(name) if _family_of(name) in _FAMILIES else None
-    told = family.fields(shape_of) if family is not None and hasattr(family, "fields") else {}
-    model = models.network(name, **{"num_classes": num_classes, **told, **overrides})
+    told = _told(name, shape_of)
+    model: Any = models.network(name, **{**told, **overrides})
     size = image_size or (source.image_size, source.image_size)
     if family is not None and hasattr(family, "image_size"):
         size = family.image_size(model.backbone, shape_of) or size

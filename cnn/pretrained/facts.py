@@ -52,7 +52,7 @@ def of_config(config: Mapping[str, Any], class_names: tuple[str, ...]) -> Facts:
     """The facts of what a run of that config trains."""
     model, section = config["model"], config["preprocess"]
     # How it is computed and trained says nothing of the network.
-    others = ("name", "dtype", "norm_group_size")
+    others = ("name", "dtype", "norm_group_size", "frozen_norm")
     fields = {key: value for key, value in model.items() if key not in others}
     values = {key: section[key] for key in Preprocessing._fields}
     values.update(mean=tuple(section["mean"]), std=tuple(section["std"]))

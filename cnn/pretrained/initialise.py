@@ -116,8 +116,8 @@ def load_initial(
             about the same.
         skip: Patterns (`head/*`, `*/norm?/bias`) of paths that stay as initialised, and that the
             weights may lack.
-        part: `all`; or `backbone`, which of a segmenter's run are weights of a classifier: the rest
-            stays as initialised.
+        part: `all`; or `backbone`, which of a segmenter's or detector's run are weights of a
+            classifier: the rest stays as initialised.
 
     Raises:
         UserError: If the weights cannot be read, are of another network, lack an array, or have one
@@ -172,15 +172,15 @@ def _check_choices(**given: str) -> None:
 def _of_backbone(
     state: TrainState, run: Facts, opened: Weights, weights: str, channels: str
 ) -> Initial:
-    """A classifier's weights for the backbone of a run's segmenter; only those are read.
+    """A classifier's weights for the backbone of a run's network; only those are read.
 
     Raises:
         UserError: If the run's network is a classifier, or as `load_initial`.
     """
-    if run.model not in models.segmenters():
+    if run.model not in (*models.segmenters(), *models.detectors()):
         raise UserError(
-            f"init.part='backbone' is for segmenters, and {run.model} is none; init.head=new takes "
-            "a classifier's weights without its head"
+            f"init.part='backbone' is for segmenters and detectors, and {run.model} is none; "
+            "init.head=new takes a classifier's weights without its head"
         )
     name, fields = models.backbone_of(run.model, **run.fields)
     source = paths_of(network.variables_of(opened, name, lambda path: path[1] == "head", **fields))

@@ -44,12 +44,14 @@ class Target(NamedTuple):
         flat: Whether torch has one axis where the kernel of ours has height, width and channels:
             that of a dense layer on a map. torch flattens channels first.
         leading: Axes of size 1 that torch has at the front and we do not.
+        swapped: Whether torch has the inputs before the outputs: in a transposed convolution.
     """
 
     name: str
     trailing: int = 0
     flat: bool = False
     leading: int = 0
+    swapped: bool = False
 
 
 Layout = Callable[[Path], Target]
@@ -63,6 +65,7 @@ class Part(NamedTuple):
     trailing: int
     flat: bool
     leading: int
+    swapped: bool
     paths: tuple[Path, ...]
 
 
@@ -72,6 +75,7 @@ def layout_of(
     trailing: Mapping[str, int] | None = None,
     flat: Collection[str] = (),
     leading: Mapping[str, int] | None = None,
+    swapped: Collection[str] = (),
 ) -> Layout:
     """The layout that a table of names makes.
 
@@ -84,6 +88,7 @@ def layout_of(
         trailing: By array, its path as above: axes of size 1 that torch has at the end.
         flat: Kernels, by path as above, that torch has flattened where they are on maps.
         leading: As `trailing`, for the front.
+        swapped: Kernels, by path as above, of transposed convolutions.
     """
 
     def layout(path: Path) -> Target:
@@ -96,7 +101,7 @@ def layout_of(
         if not isinstance(name, str):
             name = name(*map(int, _DIGITS.findall("/".join(path))))
         before, after = ((axes or {}).get(array, 0) for axes in (leading, trailing))
-        return Target(name + leaf, after, array in flat, before)
+        return Target(name + leaf, after, array in flat, before, array in swapped)
 
     return layout
 
@@ -175,7 +180,7 @@ def write(
     """
     tensors: dict[str, Tensor] = {}
     for part in parts(layout, arrays):
-        pieces = [_to_torch(path, arrays[path]) for path in part.paths]
+        pieces = [_to_torch(part, path, arrays[path]) for path in part.paths]
         tensor = pieces[0] if len(pieces) == 1 else np.concatenate(pieces)
         tensors[part.name] = tensor.reshape(_in_torch(part, tensor.shape))
         counter = _counter(part.name)
@@ -198,19 +203,22 @@ def _counter(name: str) -> str:
     return f"{module}.{_COUNTER}" if leaf == _LEAVES["var"] else ""
 
 
-def shape_in_ours(path: Path, tensor: Tensor) -> tuple[int, ...] | None:
+def shape_in_ours(path: Path, tensor: Tensor, *, swapped: bool = False) -> tuple[int, ...] | None:
     """The shape that an unfused tensor has on our side; None where it has too few axes."""
     shape = np.shape(tensor)
     if path[-1] != "kernel":
         return shape
-    return tuple(shape[axis] for axis in _inverse(_order(path, len(shape)))) if shape[1:] else None
+    if not shape[1:]:
+        return None
+    return tuple(shape[axis] for axis in _inverse(_order(path, len(shape), swapped)))
 
 
 def _split(
     part: Part, tensor: Tensor, shapes: Mapping[Path, tuple[int, ...]]
 ) -> Iterator[tuple[Path, Tensor]]:
     pieces = [
-        tuple(shapes[path][axis] for axis in _order(path, len(shapes[path]))) for path in part.paths
+        tuple(shapes[path][axis] for axis in _order(path, len(shapes[path]), part.swapped))
+        for path in part.paths
     ]
     whole = (sum(piece[0] for piece in pieces), *pieces[0][1:])
     expected = _in_torch(part, whole)
@@ -221,11 +229,13 @@ def _split(
         )
     ends = np.cumsum([piece[0] for piece in pieces])[:-1]
     for path, piece in zip(part.paths, np.split(tensor.reshape(whole), ends), strict=True):
-        yield path, np.ascontiguousarray(piece.transpose(_inverse(_order(path, piece.ndim))))
+        order = _inverse(_order(path, piece.ndim, part.swapped))
+        yield path, np.ascontiguousarray(piece.transpose(order))
 
 
-def _to_torch(path: Path, array: Tensor) -> Tensor:
-    return np.ascontiguousarray(np.asarray(array).transpose(_order(path, np.ndim(array))))
+def _to_torch(part: Part, path: Path, array: Tensor) -> Tensor:
+    order = _order(path, np.ndim(array), part.swapped)
+    return np.ascontiguousarray(np.asarray(array).transpose(order))
 
 
 def _in_torch(part: Part, shape: tuple[int, ...]) -> tuple[int, ...]:
@@ -235,10 +245,11 @@ def _in_torch(part: Part, shape: tuple[int, ...]) -> tuple[int, ...]:
     return (*(1,) * part.leading, *shape, *(1,) * part.trailing)
 
 
-def _order(path: Path, rank: int) -> tuple[int, ...]:
+def _order(path: Path, rank: int, swapped: bool) -> tuple[int, ...]:
     """Our axes in torch's order: HWIO -> OIHW, LIO -> OIL, (in, out) -> (out, in)."""
     if path[-1] == "kernel":
-        return (rank - 1, rank - 2, *range(rank - 2))
+        last = (rank - 2, rank - 1) if swapped else (rank - 1, rank - 2)
+        return (*last, *range(rank - 2))
     return tuple(range(rank))
 
 

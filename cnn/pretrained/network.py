@@ -23,7 +23,7 @@ STEM = ("params", "backbone", "stem_conv", "kernel")
 
 
 class Network(NamedTuple):
-    """A classifier or segmenter with its weights.
+    """A classifier, segmenter or detector with its weights.
 
     Attributes:
         name: In the registry.
@@ -57,7 +57,8 @@ def name_of(weights: Weights, name: str, where: str) -> str:
     Raises:
         UserError: If neither says it, or it is not in the registry.
     """
-    if name or weights.facts.model in (*models.names(), *models.segmenters()):
+    known = (*models.names(), *models.segmenters(), *models.detectors())
+    if name or weights.facts.model in known:
         models.source(name or weights.facts.model)
         return name or weights.facts.model
     said = f" (it says {weights.facts.model!r})" if weights.facts.model else ""
@@ -111,16 +112,16 @@ def load(weights: Weights, name: str, **fields: Any) -> Network:
     variables = variables_of(weights, name, **fields)
     arrays, source = layouts.paths_of(variables), models.source(name)
     stem = arrays.get(STEM, np.zeros((1, 1, source.channels, 1)))
-    logits = arrays.get(("params", "head", "logits", "kernel"), np.zeros((1, source.num_classes)))
-    return Network(name, fields, variables, layout, logits.shape[-1], stem.shape[2])
+    num_classes = pretrained.num_classes_of(name, arrays)
+    return Network(name, fields, variables, layout, num_classes, stem.shape[2])
 
 
 def default_preprocessing(name: str, channels: int) -> Preprocessing:
     """What ImageNet's networks expect, where weights do not say what theirs do.
 
-    Segmenters see the whole picture.
+    Segmenters and detectors see the whole picture.
     """
-    if name in models.segmenters():
+    if name in (*models.segmenters(), *models.detectors()):
         size = models.source(name).image_size
         return Preprocessing(size, crop_fraction=1.0, resize="letterbox")
     if channels == 3:

@@ -29,6 +29,17 @@ def test_maps_and_parameters_of_the_backbone_are_without_the_dense_layers():
     assert sum(leaf.size for leaf in jax.tree.leaves(variables)) == 14_714_688
 
 
+def test_a_stage_may_keep_the_last_row_of_an_odd_map():
+    body = models.backbone("vgg_test", ceil_stages=(1,))
+    x = jnp.ones((1, 10, 6, 3))
+    features, _ = jax.eval_shape(lambda k: body.init_with_output(k, x), jax.random.key(0))
+    assert {stride: m.shape[1:3] for stride, m in features.maps.items()} == {
+        1: (10, 6),
+        2: (5, 3),
+        4: (3, 2),
+    }
+
+
 def test_the_head_is_two_hidden_layers_on_the_averaged_map():
     model, variables = build("vgg_test")
     # The map is 6x6, so that the bins of the average are 2x2.

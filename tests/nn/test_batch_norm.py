@@ -35,6 +35,27 @@ def test_momentum_is_what_is_kept():
     np.testing.assert_allclose(state["batch_stats"]["mean"], 0.25 * X.mean((0, 1, 2)), rtol=1e-5)
 
 
+def test_a_frozen_one_is_in_training_what_it_is_in_evaluation():
+    layer, x = nn.BatchNorm(sync=nn.Sync(frozen=True)), jnp.arange(8.0).reshape(2, 2, 2, 1)
+    variables = {
+        "params": {"scale": jnp.full(1, 3.0), "bias": jnp.ones(1)},
+        "batch_stats": {"mean": jnp.full(1, 2.0), "var": jnp.full(1, 4.0)},
+    }
+    y, moved = layer.apply(variables, x, train=True, mutable=["batch_stats"])
+    np.testing.assert_allclose(y, 3 * (x - 2) / np.sqrt(4 + 1e-5) + 1, rtol=1e-6)
+    assert jax.tree.all(
+        jax.tree.map(np.array_equal, moved["batch_stats"], variables["batch_stats"])
+    )
+
+    def total(params, x):
+        return jnp.sum(layer.apply({**variables, "params": params}, x, train=True) ** 2)
+
+    of_params, of_x = jax.grad(total, argnums=(0, 1))(variables["params"], x)
+    assert not np.any(of_params["scale"]) and not np.any(of_params["bias"]) and np.all(of_x != 0)
+    with pytest.raises(UserError, match="norms that share statistics cannot be frozen"):
+        layer.apply(variables, nn.standardise(x), train=True)
+
+
 def test_evaluation_uses_and_keeps_the_running_statistics():
     mean, var = np.array([1, 2, 3, 4], np.float32), np.array([4, 3, 2, 1], np.float32)
     scale, bias = np.array([1, 2, 1, 2], np.float32), np.array([0, 1, 0, 1], np.float32)

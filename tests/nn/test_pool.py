@@ -37,6 +37,15 @@ def test_only_the_stochastic_one_draws_and_only_in_training():
     assert first.shape == (2, 2, 2, 3)
 
 
+def test_ceil_mode_keeps_the_last_row_and_column():
+    odd = X[:, :5, :3]
+    ours = nn.Pool("max", 2, ceil_mode=True).apply({}, odd, train=False)
+    np.testing.assert_array_equal(ours, ops.max_pool(odd, 2, ceil_mode=True))
+    assert ours.shape == (2, 3, 2, 3)
+    with pytest.raises(UserError, match="pooling with ceil_mode must be 'max', got 'avg'"):
+        nn.Pool("avg", 2, ceil_mode=True).apply({}, odd, train=False)
+
+
 def test_an_unknown_kind_names_the_nearest():
     with pytest.raises(UserError, match="unknown pool 'average'; did you mean 'avg'"):
         nn.Pool("average", 2).apply({}, X, train=True)

@@ -57,6 +57,16 @@ def test_read_transposes_splits_and_drops_axes():
     np.testing.assert_array_equal(bias, STATE["layers.0.fused_bias"][6:])
 
 
+def test_of_a_transposed_convolution_torch_has_the_inputs_first():
+    layout = layouts.layout_of({"body/up": "up."}, swapped=("body/up/kernel",))
+    path = ("params", "body", "up", "kernel")
+    weight = RNG.standard_normal((4, 5, 2, 3))
+    kernel = layouts.read({"up.weight": weight}, layout, {path: (2, 3, 4, 5)})[path]
+    np.testing.assert_array_equal(kernel, weight.transpose(2, 3, 0, 1))
+    np.testing.assert_array_equal(layouts.write({path: kernel}, layout)["up.weight"], weight)
+    assert layouts.shape_in_ours(path, weight, swapped=True) == (2, 3, 4, 5)
+
+
 def test_a_layer_that_torch_does_not_have_is_named():
     with pytest.raises(UserError, match="torch has no counterpart of 'body/block3/value'"):
         LAYOUT(("body", "block3", "value", "kernel"))
