@@ -10,7 +10,10 @@ from types import ModuleType
 
 from cnn import errors
 
-_NAMES: dict[str, tuple[str, ...]] = {}
+_NAMES: dict[str, tuple[str, ...]] = {
+    "yolo_v1": ("yolo_v1", "yolo_v1_test"),
+    "yolo_free": ("yolo_free_n", "yolo_free_s", "yolo_free_m", "yolo_free_test"),
+}
 _FAMILIES = {name: family for family, members in _NAMES.items() for name in members}
 
 
