@@ -9,7 +9,16 @@ from cnn.data.augment import (
 )
 from cnn.data.by_epoch import ByEpoch, make_by_epoch
 from cnn.data.class_match import match_classes, open_part
-from cnn.data.contract import IGNORED, ArraySource, Example, Source, SourceInfo, Sources
+from cnn.data.contract import (
+    IGNORED,
+    NO_OBJECT,
+    ArraySource,
+    Example,
+    Source,
+    SourceInfo,
+    Sources,
+    unmeasured,
+)
 from cnn.data.corruptions import CORRUPTIONS, SEVERITIES, Corrupted
 from cnn.data.decode import read_image
 from cnn.data.filters import make_filters
@@ -19,12 +28,13 @@ from cnn.data.prepare import prepare
 from cnn.data.sampling import Concatenation, Mapped, Subset, make_sampling, spread_out, stratified
 from cnn.data.sizes import published_size
 from cnn.data.sources import OPTIONS, open_sources
-from cnn.data.transforms import Preprocess, make_preprocess
+from cnn.data.transforms import Preprocess, make_boxes, make_preprocess
 from cnn.data.views import make_views
 
 __all__ = [
     "CORRUPTIONS",
     "IGNORED",
+    "NO_OBJECT",
     "OPTIONS",
     "SEVERITIES",
     "ArraySource",
@@ -45,6 +55,7 @@ __all__ = [
     "eval_batches",
     "make_augment",
     "make_borders",
+    "make_boxes",
     "make_by_epoch",
     "make_filters",
     "make_policy",
@@ -62,4 +73,5 @@ __all__ = [
     "steps_per_epoch",
     "stratified",
     "train_batches",
+    "unmeasured",
 ]

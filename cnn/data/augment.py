@@ -59,7 +59,7 @@ class Augment:
     def example(
         self, example: Example, rng: np.random.Generator, *, flipped: bool = False
     ) -> dict[str, Any]:
-        """The same for the image of an example and its mask, which is moved along."""
+        """The same for the image of an example, with its mask and its objects moved along."""
         image = example["image"]
         moves = self.draw(image.shape[:2], rng, flipped=flipped)
         seen = {**example, "image": self.pixels(image, moves, rng)}
@@ -67,6 +67,8 @@ class Augment:
             seen["mask"] = moved_mask(example["mask"], moves)
             if self.borders is not None:
                 seen["pixel_weight"] = self.borders(seen["mask"])
+        if "boxes" in example:
+            seen["boxes"], seen["box_labels"] = self.preprocess.boxes.moved(example, moves)
         return seen
 
     def draw(
@@ -124,7 +126,8 @@ class Augment:
         """The same, but the model sees images of another side."""
         _check_jitter(self.shorter_px, size_px)
         preprocess = self.preprocess.changed(image_size=size_px)
-        preprocess = preprocess._replace(change=self.preprocess.change)
+        kept = {"change": self.preprocess.change, "boxes": self.preprocess.boxes}
+        preprocess = preprocess._replace(**kept)
         return dataclasses.replace(self, preprocess=preprocess)
 
 
