@@ -277,7 +277,10 @@ def make_augment(config: Config) -> data.Augment:
     preprocess = call(config, "policy", make_preprocess(config))
     augment = call(config, "augment", call(config, "filters", preprocess))
     augment = call(config, "scale_jitter", augment)
-    return call(config, "borders", augment)
+    augment = call(config, "mosaic", call(config, "borders", augment))
+    if augment.mosaic is not None and kind_of(config).target != "boxes":
+        raise UserError(f"mosaic.rate is for boxes of objects, not for {config['task']['name']}")
+    return augment
 
 
 def build(config: Config) -> Experiment:
@@ -400,6 +403,7 @@ SECTIONS: dict[str, Callable[..., Any]] = {
     "augment": data.make_augment,
     "scale_jitter": data.make_scale_jitter,
     "borders": data.make_borders,
+    "mosaic": data.make_mosaic,
     "by_epoch": data.make_by_epoch,
     "loader": data.train_batches,
     "resident": resident.make_resident,

@@ -116,6 +116,8 @@ def get_config() -> Any:
     )
     # cnn.data.make_borders
     config.borders = ConfigDict({"weight": 0.0, "sigma_px": 5.0})
+    # cnn.data.make_mosaic
+    config.mosaic = ConfigDict({"rate": 0.0, "until_epoch": 0})
     # cnn.data.make_by_epoch
     config.by_epoch = ConfigDict({"alternate_flips": False, "sizes_px": (), "from_epochs": ()})
     # cnn.data.train_batches

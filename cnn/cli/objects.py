@@ -13,6 +13,23 @@ import numpy as np
 from cnn.errors import UserError
 
 
+def check(args: argparse.Namespace) -> None:
+    """Looks at the flags of `cnn predict`, before anything is computed.
+
+    Raises:
+        UserError: If there is no folder to draw into, or a flag is not for detectors.
+    """
+    from cnn.cli import workdir
+
+    if not args.output:
+        raise UserError("a detector draws its boxes: say where, --output=DIR")
+    if args.windows or args.views:
+        raise UserError("a detector sees a picture once and whole: leave --windows and --views out")
+    if not 0 <= args.score <= 1:
+        raise UserError(f"--score must be between 0 and 1, got {args.score}")
+    workdir.check_writable(pathlib.Path(args.output), flag="--output")
+
+
 def draw_all(
     experiment: Any, state: Any, pictures: Mapping[str, np.ndarray], args: argparse.Namespace
 ) -> None:
@@ -22,25 +39,14 @@ def draw_all(
         experiment: Of the run, on one device.
         state: Laid out.
         pictures: Of any size, by file name.
-        args: The flags of the command.
-
-    Raises:
-        UserError: If there is no folder to draw into, or it cannot be written to.
+        args: The flags of the command, checked.
     """
-    from cnn.cli import workdir
     from cnn.data.geometry import map_boxes, undone
     from cnn.data.moves import geometry_of
     from cnn.report import boxes as drawing
     from cnn.report import picture
 
-    if not args.output:
-        raise UserError("a detector draws its boxes: say where, --output=DIR")
-    if args.windows or args.views:
-        raise UserError("a detector sees a picture once and whole: leave --windows and --views out")
-    if not 0 <= args.score <= 1:
-        raise UserError(f"--score must be between 0 and 1, got {args.score}")
     folder = pathlib.Path(args.output)
-    workdir.check_writable(folder, flag="--output")
     names, preprocess = experiment.facts.class_names, experiment.preprocess()
     strategy = experiment.strategy
     predict = strategy.predict(experiment.task.predict)

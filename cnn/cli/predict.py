@@ -96,8 +96,13 @@ def run(args: argparse.Namespace) -> int:
         return code
     workdir.start_jax()
     if args.workdir:
+        from cnn.kinds import kind_of
+
+        finds_objects = kind_of(workdir.read_config(pathlib.Path(args.workdir))).target == "boxes"
+        if finds_objects:
+            objects.check(args)
         experiment, state = _restored(args)
-        if experiment.kind.target == "boxes":
+        if finds_objects:
             objects.draw_all(experiment, state, pictures, args)
             return code
         predictor = _of_run(experiment, state)

@@ -5,6 +5,7 @@ from cnn.data.augment import (
     alternating_flip,
     make_augment,
     make_borders,
+    make_mosaic,
     make_scale_jitter,
 )
 from cnn.data.by_epoch import ByEpoch, make_by_epoch
@@ -58,6 +59,7 @@ __all__ = [
     "make_boxes",
     "make_by_epoch",
     "make_filters",
+    "make_mosaic",
     "make_policy",
     "make_preprocess",
     "make_sampling",

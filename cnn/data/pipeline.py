@@ -171,7 +171,7 @@ def _make_load(
         seen = []
         for position in positions:
             index = int(indices[position])
-            seen.append(augmented(source[index], generator_at(position), index))
+            seen.append(augmented(source, index, generator_at(position)))
         return _batch(seen, len(seen))
 
     return load
