@@ -20,7 +20,7 @@ def get_config(arg: str = "") -> Any:
     # As many as a scene may have digits.
     config.boxes.max_boxes = 5
     config.augment.update(shift_fraction=0.1, scale_fraction=0.2)
-    config.loader.update(batch_size=32, num_threads=2)
+    config.loader.update(batch_size=16, num_threads=2)
     config.evaluation.batch_size = 50
     config.model.name = "yolo_free_n"
     with config.unlocked():
@@ -29,6 +29,6 @@ def get_config(arg: str = "") -> Any:
     config.regularization.weight_decay = 1e-2
     config.schedule.warmup_epochs = 1.0
     config.ema.decay = 0.998
-    config.train.update(num_epochs=12.0, log_every_steps=25)
+    config.train.update(num_epochs=12.0, log_every_steps=50)
     config.checkpoint.best_metric = "eval/ap"
     return config
