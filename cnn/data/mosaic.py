@@ -73,11 +73,11 @@ class Mosaic(NamedTuple):
     ) -> tuple[np.ndarray, np.ndarray]:
         """Puts a picture into the canvas; returns its boxes and labels there."""
         image, side = example["image"], len(canvas)
-        height, width = longer_side(*image.shape[:2], self.image_size)
+        shape = image.shape[:2]
+        height, width = longer_side(shape[0], shape[1], self.image_size)
         below, right = divmod(place, 2)
         top = cross[0] if below else cross[0] - height
         left = cross[1] if right else cross[1] - width
-        shape = image.shape[:2]
         whole = Resize(height, width, self.interpolation, fast_resized)
         moves: tuple[Move, ...] = (whole, Crop(-top, -left, side, side))
         rows = slice(max(top, 0), min(top + height, side))

@@ -119,7 +119,7 @@ class Detector(linen.Module):
         x = dense(cells * (5 * self.boxes_per_cell + self.num_classes), name="outputs")(x)
         x = x.astype(jnp.promote_types(self.dtype, jnp.float32)).reshape(len(x), cells, -1)
         boxes = x[..., : 5 * self.boxes_per_cell].reshape(*x.shape[:2], self.boxes_per_cell, 5)
-        corners = np.stack(np.mgrid[:rows, :columns], axis=-1).reshape(-1, 2) / (rows, columns)
+        corners = np.indices((rows, columns)).reshape(2, -1).T / (rows, columns)
         return Raw(
             boxes[..., :2],
             boxes[..., 2:4],

@@ -18,6 +18,7 @@ from cnn.report import boxes as drawing
 from cnn.report.evaluation import NOTHING, Evaluation, Mistake
 
 NUM_MISTAKES = 12
+_GAP_PX = 6
 SURE_SCORE = 0.3
 """From which score on a detection is drawn and counted in the confusion matrix."""
 SAME_IOU = 0.5
@@ -198,12 +199,13 @@ def _dataset(images: Sequence[Boxes], num_classes: int) -> Any:
                     "score": float(score),
                 }
             )
-    dataset = COCO()
-    dataset.dataset = {
+    content: Any = {
         "images": [{"id": image} for image in range(len(images))],
         "annotations": annotations,
         "categories": [{"id": label} for label in range(num_classes)],
     }
+    dataset = COCO()
+    dataset.dataset = content
     dataset.createIndex()
     return dataset
 
@@ -245,7 +247,8 @@ def _mistake(
         drawing.drawn(picture, boxes.boxes, boxes.labels, texts)
         for boxes, texts in zip((truth, image.found), captions, strict=True)
     ]
-    shown = np.concatenate(drawn, axis=1)
+    gap = np.full((len(drawn[0]), _GAP_PX, 3), 255, np.uint8)
+    shown = np.concatenate([drawn[0], gap, drawn[1]], axis=1)
     true, predicted = class_names[image.true], class_names[image.predicted]
     return Mistake(
         image=shown, true=true, predicted=predicted, probability=image.wrong, index=index

@@ -36,7 +36,7 @@ def drawn(
     base = PIL.Image.fromarray(np.ascontiguousarray(enlarged(rgb(picture))))
     draw = ImageDraw.Draw(base)
     font = ImageFont.load_default(_TEXT_PX)
-    line = max(1, max(base.size) // 250)
+    line = max(2, max(base.size) // 250)
     # Class 0 is not the background here, whose colour is black.
     colours = palette()[1 + np.asarray(labels, np.int64) % 255]
     for box, colour, text in reversed(list(zip(boxes, colours, captions, strict=True))):

@@ -98,7 +98,7 @@ def test_an_examination():
         (1, "dog", "cat"),
         (2, "cat", "nothing"),
     ]
-    assert result.mistakes[0].image.shape == (330, 660, 3)
+    assert result.mistakes[0].image.shape == (330, 666, 3)
     assert "3 examples, 3 objects" in result.headline()
 
 
