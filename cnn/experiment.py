@@ -23,7 +23,16 @@ from cnn import feed as feeds
 from cnn.core import Task, without_teacher
 from cnn.errors import UserError, unknown
 from cnn.evaluators import subject as subjects
-from cnn.kinds import KINDS, Kind, check_masks, check_target, kind_of, make_model, make_task
+from cnn.kinds import (
+    KINDS,
+    Kind,
+    check_moved,
+    check_ready,
+    check_target,
+    kind_of,
+    make_model,
+    make_task,
+)
 from cnn.loop import Loop, make_loop
 from cnn.pretrained import facts, initialise, whitening
 from cnn.pretrained.teacher import make_teacher
@@ -131,12 +140,11 @@ class Experiment(NamedTuple):
 
     def views(self) -> Callable[[np.ndarray], np.ndarray]:
         """A picture of any size -> what the model sees of it outside training, once or in views."""
-        preprocess = call(self.config, "preprocess")
-        return data.make_views(preprocess, call(self.config, "evaluation").views)
+        return data.make_views(self.preprocess(), call(self.config, "evaluation").views)
 
     def preprocess(self) -> data.Preprocess:
         """A picture of any size -> what the model sees of its centre, outside training."""
-        return call(self.config, "preprocess")
+        return make_preprocess(self.config)
 
     def shared(self, batch_size: int) -> int:
         """The next batch size from `batch_size` on that the devices can share."""
@@ -259,16 +267,25 @@ def model_of(experiment: Experiment) -> nn.Module:
     return call(config, "model", experiment.kind, num_classes=classes, axis_name=None)
 
 
+def make_preprocess(config: Config) -> data.Preprocess:
+    """A picture of any size -> what the model sees of its centre; also with masks and boxes."""
+    return call(config, "boxes", call(config, "preprocess"))
+
+
 def make_augment(config: Config) -> data.Augment:
     """The augmentation of images of the evaluation's size."""
-    preprocess = call(config, "policy", call(config, "preprocess"))
+    preprocess = call(config, "policy", make_preprocess(config))
     augment = call(config, "augment", call(config, "filters", preprocess))
     augment = call(config, "scale_jitter", augment)
-    return call(config, "borders", augment)
+    augment = call(config, "mosaic", call(config, "borders", augment))
+    if augment.mosaic is not None and kind_of(config).target != "boxes":
+        raise UserError(f"mosaic.rate is for boxes of objects, not for {config['task']['name']}")
+    return augment
 
 
 def build(config: Config) -> Experiment:
     """All parts of a run. Raises UserErrors for whatever a user can have got wrong."""
+    check_ready(config)
     sources = call(config, "data")
     check_target(sources.train.info, config)
     sources = sources._replace(train=call(config, "sampling", sources.train))
@@ -313,14 +330,14 @@ def build_without_data(
     `devices` are those of the strategy, for instance of a topology to compile for; None means those
     that are here.
     """
-    check_masks(config)
+    check_moved(config)
     strategy = call(config, "parallel", devices)
     batch_size = config["loader"]["batch_size"]
     parallel.check_batch_size(batch_size, strategy.num_parts)
     steps_per_epoch = data.steps_per_epoch(facts.num_train, batch_size)
     loop = call(config, "train", steps_per_epoch)
     # A mistake in what only the first evaluation reads should not wait for it.
-    data.make_views(call(config, "preprocess"), call(config, "evaluation").views)
+    data.make_views(make_preprocess(config), call(config, "evaluation").views)
     schedule = call(config, "schedule", loop.num_steps, steps_per_epoch)
     model = call(
         config,
@@ -380,11 +397,13 @@ SECTIONS: dict[str, Callable[..., Any]] = {
     "data": data.open_sources,
     "sampling": data.make_sampling,
     "preprocess": data.make_preprocess,
+    "boxes": data.make_boxes,
     "policy": data.make_policy,
     "filters": data.make_filters,
     "augment": data.make_augment,
     "scale_jitter": data.make_scale_jitter,
     "borders": data.make_borders,
+    "mosaic": data.make_mosaic,
     "by_epoch": data.make_by_epoch,
     "loader": data.train_batches,
     "resident": resident.make_resident,

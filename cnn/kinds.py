@@ -14,11 +14,13 @@ from cnn import data, models
 from cnn.core import Gather, Task
 from cnn.errors import UserError, unknown
 from cnn.evaluators import classification as classification_evaluator
+from cnn.evaluators import detection as detection_evaluator
 from cnn.evaluators import segmentation as segmentation_evaluator
 from cnn.pretrained.teacher import Teacher
-from cnn.tasks import classification, segmentation
+from cnn.tasks import classification, detection, segmentation
 
 HostBatch = Mapping[str, np.ndarray]
+_BLANK_BOXES = 100
 
 
 class Kind(NamedTuple):
@@ -32,6 +34,7 @@ class Kind(NamedTuple):
         blank: (batch size, image size) -> what a batch has beside images, to be learnt.
         examined: What `examine` needs of what the task predicts.
         as_fitted: Whether `examine` has the examples as the model saw them, or as they are stored.
+        ready: Raises a UserError where something is missing that `examine` needs.
         options: What has the section `task` as keywords; None means `make` itself.
     """
 
@@ -42,6 +45,7 @@ class Kind(NamedTuple):
     blank: Callable[[int, int], HostBatch]
     examined: tuple[str, ...]
     as_fitted: bool = False
+    ready: Callable[[], None] | None = None
     options: Callable[..., Any] | None = None
 
     @property
@@ -57,6 +61,12 @@ def _blank_labels(batch_size: int, image_size: int) -> HostBatch:
 
 def _blank_masks(batch_size: int, image_size: int) -> HostBatch:
     return {"mask": np.zeros((batch_size, image_size, image_size), np.uint8)}
+
+
+def _blank_boxes(batch_size: int, image_size: int) -> HostBatch:
+    del image_size
+    boxes = np.zeros((batch_size, _BLANK_BOXES, 4), np.float32)
+    return {"boxes": boxes, "box_labels": np.full(boxes.shape[:2], data.NO_OBJECT, np.int32)}
 
 
 KINDS = {
@@ -78,7 +88,32 @@ KINDS = {
         examined=("classes",),
         as_fitted=True,
     ),
+    "detection": Kind(
+        detection.make,
+        detection_evaluator.examine,
+        models.detector,
+        target="boxes",
+        blank=_blank_boxes,
+        examined=("detections",),
+        as_fitted=True,
+        ready=detection_evaluator.check_installed,
+    ),
 }
+
+
+_NEEDED = {
+    "mask": (
+        "classes of pixels",
+        "masks",
+        "data.source='masks' has, and 'scenes' with data.options.scenes.target='mask'",
+    ),
+    "boxes": (
+        "boxes of objects",
+        "boxes",
+        "data.source='boxes' has, and 'scenes' with data.options.scenes.target='boxes'",
+    ),
+}
+"""Of a target of images' parts: what is learnt, what examples must have, and which sources do."""
 
 
 def check_target(info: data.SourceInfo, config: Mapping[str, Any]) -> None:
@@ -94,19 +129,31 @@ def check_target(info: data.SourceInfo, config: Mapping[str, Any]) -> None:
             f"are of the kind {info.target!r} (data.options.table.target)"
         )
     if info.target != target:
+        learnt, lacking, sources = _NEEDED[target]
         raise UserError(
-            f"task.name={task!r} learns a class for each pixel, but {info.name} has no masks; "
-            "data.source='masks' and 'scenes' have"
+            f"task.name={task!r} learns {learnt}, but {info.name} has no {lacking}; {sources}"
         )
 
 
-def check_masks(config: Mapping[str, Any]) -> None:
-    """Refuses what would part masks from images, or needs labels.
+def check_ready(config: Mapping[str, Any]) -> None:
+    """Looks for what the examination needs, so that a training does not end without it.
 
     Raises:
-        UserError: If a task with masks has it.
+        UserError: If something is missing.
     """
-    if kind_of(config).target != "mask":
+    ready = kind_of(config).ready
+    if ready is not None:
+        ready()
+
+
+def check_moved(config: Mapping[str, Any]) -> None:
+    """Refuses what would part masks or boxes from images, or needs labels.
+
+    Raises:
+        UserError: If a task with masks or boxes has it.
+    """
+    target = kind_of(config).target
+    if target not in _NEEDED:
         return
     off = {
         "policy.name": (config["policy"]["name"], "none"),
@@ -116,8 +163,8 @@ def check_masks(config: Mapping[str, Any]) -> None:
     for key, (value, wanted) in off.items():
         if value != wanted:
             raise UserError(
-                f"{key} must be {wanted!r} where pixels have classes, got {value!r}: masks are not "
-                "moved with the images there"
+                f"{key} must be {wanted!r} where {_NEEDED[target][0]} are learnt, got {value!r}: "
+                f"{_NEEDED[target][1]} are not moved with the images there"
             )
 
 
@@ -171,6 +218,6 @@ def make_model(
     norm_group_size: int = 0,
     **fields: Any,
 ) -> nn.Module:
-    """The network of the task: `models.classifier` or `models.segmenter`."""
+    """The network of the task: `models.classifier`, `models.segmenter` or `models.detector`."""
     shared = {"axis_name": axis_name, "norm_group_size": norm_group_size}
     return kind.model(name, num_classes=num_classes, **shared, **fields)

@@ -25,9 +25,22 @@ def get_config() -> Any:
             "eval_fraction": 0.2,
             "cache_mb": 1024,
             "options": {
+                "boxes": {
+                    "format": "coco",
+                    "images": "",
+                    "annotations": "",
+                    "class_names": (),
+                    "faulty": "error",
+                },
                 "folder": {"decode_min_px": 0},
                 "masks": {"images": "images", "masks": "masks", "class_names": ()},
-                "scenes": {"num_train": 4000, "num_eval": 500, "size_px": 96, "max_digits": 5},
+                "scenes": {
+                    "num_train": 4000,
+                    "num_eval": 500,
+                    "size_px": 96,
+                    "max_digits": 5,
+                    "target": "mask",
+                },
                 "shards": {"decode_min_px": 0},
                 "synthetic": {
                     "num_train": 1_281_167,
@@ -62,6 +75,8 @@ def get_config() -> Any:
             "interpolation": "bilinear",
         }
     )
+    # cnn.data.make_boxes
+    config.boxes = ConfigDict({"max_boxes": 100, "min_visible": 0.25})
     # cnn.data.make_augment
     config.augment = ConfigDict(
         {
@@ -101,6 +116,8 @@ def get_config() -> Any:
     )
     # cnn.data.make_borders
     config.borders = ConfigDict({"weight": 0.0, "sigma_px": 5.0})
+    # cnn.data.make_mosaic
+    config.mosaic = ConfigDict({"rate": 0.0, "until_epoch": 0})
     # cnn.data.make_by_epoch
     config.by_epoch = ConfigDict({"alternate_flips": False, "sizes_px": (), "from_epochs": ()})
     # cnn.data.train_batches
@@ -275,6 +292,14 @@ def get_segmentation() -> Any:
             "accumulate_steps": 1,
         }
     )
+
+
+def get_detection() -> Any:
+    """The section `task` of a detection's config: cnn.tasks.detection.make.
+
+    With it go `data` with boxes, `model` (a name of cnn.detectors) and `checkpoint.best_metric`.
+    """
+    return ConfigDict({"name": "detection", "loss_weights": (), "accumulate_steps": 1})
 
 
 def get_comparison() -> Any:

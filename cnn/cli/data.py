@@ -116,13 +116,14 @@ def write_sheet(path: str, sources: Any, augment: Any) -> pathlib.Path:
     import numpy as np
     from PIL import Image
 
-    from cnn.data import make_sampling, train_batches
+    from cnn.data import make_by_epoch, make_sampling, train_batches
     from cnn.data.inspection import contact_sheet
     from cnn.errors import UserError
 
     source = make_sampling(sources.train, on_error="skip")
     count = min(SHEET_COUNT, len(source))
-    batch = next(train_batches(source, augment, batch_size=count, seed=0, num_threads=0))
+    seen = make_by_epoch(augment)
+    batch = next(train_batches(source, seen, batch_size=count, seed=0, num_threads=0))
     try:
         Image.fromarray(contact_sheet(np.asarray(batch["image"]))).save(path)
     except (OSError, ValueError) as error:

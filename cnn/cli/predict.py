@@ -1,4 +1,4 @@
-"""Classify image files, or their pixels, by a run's model or by weights.
+"""Classify image files, their pixels, or find objects in them, by a run's model or by weights.
 
 cnn predict --workdir=runs/lenet5 digit.png photo.jpg
 cnn predict --weights=hf:timm/resnet50.a1_in1k --model=resnet50 photo.jpg
@@ -8,6 +8,9 @@ cnn predict --workdir=runs/scenes --output=drawn --windows large.png
 Of a classifier the most probable classes of each file are shown. A segmenter draws its regions over
 the picture, NAME.png in the folder --output, and writes the classes of all pixels beside it, as
 NAME_mask.png with a palette; shown are the classes that most pixels have.
+
+A detector draws its boxes, NAME.png in the folder --output, and shows class and score of each that
+has at least --score; with --json also where it is, (y0, x0, y1, x1) as shares of height and width.
 
 Size, crop, normalisation and names of classes are those of the run, or travel with the weights.
 """
@@ -66,7 +69,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     which.add_argument("--best", action="store_true", help="the best by checkpoint.best_metric")
     parser.add_argument("--top", type=int, default=5, metavar="K", help="classes shown; default 5")
     parser.add_argument("--views", metavar="KIND", help=VIEWS_HELP)
-    parser.add_argument("--output", metavar="DIR", help="of a segmenter: where drawings go")
+    parser.add_argument(
+        "--output", metavar="DIR", help="of a segmenter or detector: where drawings go"
+    )
+    parser.add_argument(
+        "--score", type=float, default=0.3, metavar="P", help="of a detector; default 0.3"
+    )
     parser.add_argument(
         "--windows",
         action="store_true",
@@ -80,16 +88,43 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Predicts all files that can be read; 2 if one could not."""
-    from cnn.cli import regions, workdir
-    from cnn.errors import UserError
+    from cnn.cli import objects, regions, workdir
 
     _check(args)
+    pictures, code = _read(args)
+    if not pictures:
+        return code
+    workdir.start_jax()
+    if args.workdir:
+        from cnn.kinds import kind_of
+
+        finds_objects = kind_of(workdir.read_config(pathlib.Path(args.workdir))).target == "boxes"
+        if finds_objects:
+            objects.check(args)
+        experiment, state = _restored(args)
+        if finds_objects:
+            objects.draw_all(experiment, state, pictures, args)
+            return code
+        predictor = _of_run(experiment, state)
+    else:
+        predictor = _of_weights(args)
+    if predictor.margin_px is not None:
+        regions.draw_all(predictor, pictures, args)
+    else:
+        _classify(predictor, pictures, args)
+    return code
+
+
+def _read(args: argparse.Namespace) -> tuple[dict[str, np.ndarray], int]:
+    """The pictures that can be read, by file name, and 2 if one could not."""
+    from cnn.cli import workdir
+    from cnn.data.decode import read_image
+    from cnn.errors import UserError
+
     channels = 3
     if args.workdir:
         config = workdir.read_config(pathlib.Path(args.workdir))
         channels = 1 if config["preprocess"]["channels"] == 1 else 3
-    from cnn.data.decode import read_image
-
     pictures, code = {}, 0
     for path in args.images:
         try:
@@ -97,15 +132,18 @@ def run(args: argparse.Namespace) -> int:
         except UserError as error:
             sys.stderr.write(f"cnn: error: {error}\n")
             code = 2
-    if not pictures:
-        return code
-    workdir.start_jax()
-    predictor = _of_weights(args) if args.weights else _of_run(args)
-    if predictor.margin_px is not None:
-        regions.draw_all(predictor, pictures, args)
-        return code
+    return pictures, code
+
+
+def _classify(
+    predictor: Predictor, pictures: dict[str, np.ndarray], args: argparse.Namespace
+) -> None:
+    from cnn.errors import UserError
+
     if args.output or args.windows:
-        raise UserError("--output and --windows are for segmenters, and this is a classifier")
+        raise UserError(
+            "--output and --windows are for segmenters and detectors, and this is a classifier"
+        )
     probabilities = predict(predictor, list(pictures.values()))
     for path, row in zip(pictures, probabilities, strict=True):
         best = (-row).argsort(kind="stable")[: args.top]
@@ -114,7 +152,6 @@ def run(args: argparse.Namespace) -> int:
             print(json.dumps({"file": path, "top": [list(pair) for pair in found]}))
         else:
             print(f"{path}: " + "  ".join(f"{name} {share:.4f}" for name, share in found))
-    return code
 
 
 def _check(args: argparse.Namespace) -> None:
@@ -142,14 +179,22 @@ def predict(predictor: Predictor, pictures: list[np.ndarray]) -> np.ndarray:
     return np.concatenate(parts)
 
 
-def _of_run(args: argparse.Namespace) -> Predictor:
+def _restored(args: argparse.Namespace) -> tuple[Any, Any]:
+    """The experiment of a run, and the state of the checkpoint that is asked for."""
     from cnn import experiment as experiments
-    from cnn.cli import regions, workdir
+    from cnn.cli import workdir
 
     directory = pathlib.Path(args.workdir)
     config, facts = workdir.read_config(directory), workdir.read_facts(directory)
     experiment = experiments.build_without_data(workdir.for_reading(config, args.views), facts)
     _, state = workdir.restore(directory, experiment, args.step, args.best)
+    return experiment, state
+
+
+def _of_run(experiment: Any, state: Any) -> Predictor:
+    from cnn import experiment as experiments
+    from cnn.cli import regions
+
     strategy = experiment.strategy
     step = strategy.predict(experiment.task.predict)
 
@@ -163,7 +208,8 @@ def _of_run(args: argparse.Namespace) -> Predictor:
     margin_px = None
     if experiment.kind.target == "mask":
         margin_px = regions.margin_px(experiments.model_of(experiment), experiment.blank_batch(1))
-    return Predictor(experiment.views(), facts.class_names, batch_size, probabilities, margin_px)
+    class_names = experiment.facts.class_names
+    return Predictor(experiment.views(), class_names, batch_size, probabilities, margin_px)
 
 
 def _of_weights(args: argparse.Namespace) -> Predictor:

@@ -32,6 +32,7 @@ MAY_CHANGE = (
     "evaluation.",
     "data.root",
     "data.cache_mb",
+    "boxes.max_boxes",
     "loader.num_threads",
     "loader.num_workers",
     "resident.steps_per_dispatch",

@@ -5,11 +5,21 @@ from cnn.data.augment import (
     alternating_flip,
     make_augment,
     make_borders,
+    make_mosaic,
     make_scale_jitter,
 )
 from cnn.data.by_epoch import ByEpoch, make_by_epoch
 from cnn.data.class_match import match_classes, open_part
-from cnn.data.contract import IGNORED, ArraySource, Example, Source, SourceInfo, Sources
+from cnn.data.contract import (
+    IGNORED,
+    NO_OBJECT,
+    ArraySource,
+    Example,
+    Source,
+    SourceInfo,
+    Sources,
+    unmeasured,
+)
 from cnn.data.decode import read_image
 from cnn.data.filters import make_filters
 from cnn.data.pipeline import Host, drawn_order, eval_batches, steps_per_epoch, train_batches
@@ -18,11 +28,12 @@ from cnn.data.prepare import prepare
 from cnn.data.sampling import Concatenation, Mapped, Subset, make_sampling, spread_out, stratified
 from cnn.data.sizes import published_size
 from cnn.data.sources import OPTIONS, open_sources
-from cnn.data.transforms import Preprocess, make_preprocess
+from cnn.data.transforms import Preprocess, make_boxes, make_preprocess
 from cnn.data.views import make_views
 
 __all__ = [
     "IGNORED",
+    "NO_OBJECT",
     "OPTIONS",
     "ArraySource",
     "Augment",
@@ -41,8 +52,10 @@ __all__ = [
     "eval_batches",
     "make_augment",
     "make_borders",
+    "make_boxes",
     "make_by_epoch",
     "make_filters",
+    "make_mosaic",
     "make_policy",
     "make_preprocess",
     "make_sampling",
@@ -58,4 +71,5 @@ __all__ = [
     "steps_per_epoch",
     "stratified",
     "train_batches",
+    "unmeasured",
 ]

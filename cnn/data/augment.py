@@ -14,6 +14,7 @@ from cnn.data.borders import Borders
 from cnn.data.contract import Example
 from cnn.data.fast_resize import fast_resized
 from cnn.data.geometry import Shape
+from cnn.data.mosaic import Mosaic
 from cnn.data.moves import Affine, Crop, Flip, Move, Resize, move, moved_mask
 from cnn.data.resize import Pixels
 from cnn.data.transforms import ModelInput, Preprocess, shorter_side, to_channels
@@ -36,7 +37,8 @@ class Augment:
         steps = geometry_of(image.shape[:2], moves)  # for map_boxes and map_mask
 
     The fields are the arguments of `make_augment`; `shorter_px` is that of `make_scale_jitter`;
-    `borders` weighs the pixels of what it makes of masks, and None weighs none.
+    `borders` weighs the pixels of what it makes of masks, and None weighs none; `mosaic` is what
+    it begins with, in the epochs that have mosaics, and None begins with a picture.
     """
 
     preprocess: Preprocess
@@ -49,6 +51,7 @@ class Augment:
     scale_fraction: float
     shorter_px: tuple[int, int] | None = None
     borders: Borders | None = None
+    mosaic: Mosaic | None = None
 
     def __call__(
         self, image: Pixels, rng: np.random.Generator, *, flipped: bool = False
@@ -59,7 +62,7 @@ class Augment:
     def example(
         self, example: Example, rng: np.random.Generator, *, flipped: bool = False
     ) -> dict[str, Any]:
-        """The same for the image of an example and its mask, which is moved along."""
+        """The same for the image of an example, with its mask and its objects moved along."""
         image = example["image"]
         moves = self.draw(image.shape[:2], rng, flipped=flipped)
         seen = {**example, "image": self.pixels(image, moves, rng)}
@@ -67,6 +70,8 @@ class Augment:
             seen["mask"] = moved_mask(example["mask"], moves)
             if self.borders is not None:
                 seen["pixel_weight"] = self.borders(seen["mask"])
+        if "boxes" in example:
+            seen["boxes"], seen["box_labels"] = self.preprocess.boxes.moved(example, moves)
         return seen
 
     def draw(
@@ -124,8 +129,10 @@ class Augment:
         """The same, but the model sees images of another side."""
         _check_jitter(self.shorter_px, size_px)
         preprocess = self.preprocess.changed(image_size=size_px)
-        preprocess = preprocess._replace(change=self.preprocess.change)
-        return dataclasses.replace(self, preprocess=preprocess)
+        kept = {"change": self.preprocess.change, "boxes": self.preprocess.boxes}
+        preprocess = preprocess._replace(**kept)
+        mosaic = self.mosaic and self.mosaic._replace(image_size=size_px)
+        return dataclasses.replace(self, preprocess=preprocess, mosaic=mosaic)
 
 
 def make_augment(
@@ -206,6 +213,35 @@ def make_scale_jitter(augment: Augment, *, shorter_px: Sequence[int] = ()) -> Au
     low, high = shorter_px
     _check_jitter((low, high), augment.preprocess.image_size)
     return dataclasses.replace(augment, shorter_px=(low, high))
+
+
+def make_mosaic(augment: Augment, *, rate: float = 0.0, until_epoch: int = 0) -> Augment:
+    """The augmentation of pictures with boxes that begins with a mosaic of four of them.
+
+    The mosaic has twice the side, and goes through all other steps as a picture of that size does:
+    `augment.crop_area_min` takes a part of it. Of more objects than `boxes.max_boxes` the largest
+    stay.
+
+    Args:
+        augment: Without it.
+        rate: Probability of a mosaic in place of a picture, in [0, 1]; 0 is off.
+        until_epoch: From this epoch on, counted from 0, there are none, so that the last epochs see
+            whole pictures (Ge et al. 2021, "YOLOX", section 2.1); 0 means always.
+
+    Raises:
+        UserError: If a value is out of its range.
+    """
+    if not 0 <= rate <= 1 or until_epoch < 0:
+        raise UserError(
+            "mosaic.rate must be between 0 and 1 and mosaic.until_epoch at least 0, got "
+            f"{rate:g} and {until_epoch}"
+        )
+    if not rate:
+        return augment
+    seen = augment.preprocess
+    sizes = seen.image_size, seen.channels
+    made = Mosaic(rate, until_epoch, *sizes, seen.interpolation, seen.boxes)
+    return dataclasses.replace(augment, mosaic=made)
 
 
 def _check_jitter(shorter_px: tuple[int, int] | None, image_size: int) -> None:

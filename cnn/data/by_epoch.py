@@ -11,10 +11,13 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from cnn.data.augment import Augment, alternating_flip
-from cnn.data.contract import Example
+from cnn.data.contract import Source
 from cnn.data.resize import Pixels
 from cnn.data.transforms import ModelInput
 from cnn.errors import UserError
+
+Seen = Callable[[Source, int, np.random.Generator], dict[str, Any]]
+"""(source, index, generator) -> what the model sees of the example."""
 
 
 class ByEpoch(NamedTuple):
@@ -35,15 +38,17 @@ class ByEpoch(NamedTuple):
         """The sides of the images, in the order of the epochs."""
         return tuple(augment.preprocess.image_size for augment in self.augments)
 
-    def at(
-        self, seed: int, epoch: int, num_examples: int
-    ) -> Callable[[Example, np.random.Generator, int], dict[str, Any]]:
-        """(example, generator, its index in its source) -> what the model sees."""
+    def at(self, seed: int, epoch: int, num_examples: int) -> Seen:
+        """What the model sees of the examples of an epoch."""
         augment = self.augments[bisect.bisect_right(self.from_epochs, epoch) - 1]
-        if not self.alternate_flips:
-            return lambda example, rng, index: augment.example(example, rng)
-        flips = alternating_flip(seed, epoch, num_examples)
-        return lambda example, rng, index: augment.example(example, rng, flipped=bool(flips[index]))
+        mosaic = augment.mosaic if augment.mosaic and augment.mosaic.at(epoch) else None
+        flips = alternating_flip(seed, epoch, num_examples) if self.alternate_flips else None
+
+        def seen(source: Source, index: int, rng: np.random.Generator) -> dict[str, Any]:
+            example = source[index] if mosaic is None else mosaic(source, index, rng)
+            return augment.example(example, rng, flipped=flips is not None and bool(flips[index]))
+
+        return seen
 
 
 def make_by_epoch(
@@ -93,15 +98,15 @@ def augment_of(
     augment: ByEpoch | Callable[[Pixels, np.random.Generator], ModelInput],
     seed: int,
     num_examples: int,
-) -> Callable[[int], Callable[[Example, np.random.Generator, int], dict[str, Any]]]:
-    """Epoch -> the function of (example, generator, index) of it; the last two epochs are kept."""
+) -> Callable[[int], Seen]:
+    """Epoch -> what the model sees of its examples; those of the last two epochs are kept."""
     if not isinstance(augment, ByEpoch):
         plain = augment
-        return lambda epoch: (
-            lambda example, rng, index: {
-                **example,
-                "image": plain(example["image"], rng),
-            }
-        )
+
+        def seen(source: Source, index: int, rng: np.random.Generator) -> dict[str, Any]:
+            example = source[index]
+            return {**example, "image": plain(example["image"], rng)}
+
+        return lambda epoch: seen
     # Two epochs are under way at once while threads cross the border.
     return functools.lru_cache(maxsize=2)(lambda epoch: augment.at(seed, epoch, num_examples))

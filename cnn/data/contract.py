@@ -10,6 +10,10 @@ from jaxtyping import Float32, Integer, UInt8
 IGNORED = 255
 """The class of a pixel of which nothing is known: no loss and no measurement looks at it."""
 
+NO_OBJECT = -1
+"""The class of what fills up the objects of a picture. Below it, `unmeasured(label)` is an object,
+or a crowd of them, that is not learnt, and that may be found or not."""
+
 
 class Example(TypedDict):
     """One picture: rows from the top, and what it shows.
@@ -17,7 +21,8 @@ class Example(TypedDict):
     The image has 1 (gray), 3 (RGB) or any other number of channels, in [0, 255]; it may be
     read-only, so a transform makes a new array. The label is the number of a class, or an array
     (see `SourceInfo.target`). The mask has the class of each pixel, or `IGNORED`. Boxes are of
-    objects, (y0, x0, y1, x1) as shares of height and width, with a class each.
+    objects, (y0, x0, y1, x1) as shares of height and width, with a class each, or `unmeasured` of
+    it; a picture may have none.
     """
 
     image: UInt8[np.ndarray, "height width channels"]
@@ -35,12 +40,18 @@ class SourceInfo(NamedTuple):
         class_names: By label: `class_names[example["label"]]`; of "float", what each number is.
         target: What a label is: "class", the number of one class; "multi", an array with 1 for each
             class that the picture shows; "float", an array of numbers to predict; "mask", 0, since
-            each pixel has a class: `class_names[example["mask"][row, column]]`.
+            each pixel has a class: `class_names[example["mask"][row, column]]`; "boxes", 0, since
+            each object has one: `class_names[example["box_labels"][i]]`.
     """
 
     name: str
     class_names: tuple[str, ...]
     target: str = "class"
+
+
+def unmeasured(label: int) -> int:
+    """The label of an object of that class which does not count; applied twice, the class."""
+    return NO_OBJECT - 1 - label
 
 
 @runtime_checkable

@@ -26,7 +26,7 @@ class Part(NamedTuple):
         name: Of the source.
         num_examples: All there are.
         num_read: Of these, how many were read; a sample where `limit` is smaller.
-        per_class: Of those read, by class name.
+        per_class: Of those read, by class name; of boxes the objects.
         sizes: Of those read, by (height, width, channels).
         mean: Of each channel, of pixels scaled to [0, 1], over all that have the commonest number
             of channels.
@@ -86,6 +86,9 @@ def inspect_part(source: Source, *, limit: int = 0) -> Part:
             per_class[source.info.class_names[int(label)]] += 1  # type: ignore[arg-type]
         elif source.info.target == "multi":
             per_class.update(source.info.class_names[i] for i in np.flatnonzero(label))
+        elif "box_labels" in example:
+            real = example["box_labels"][example["box_labels"] >= 0]
+            per_class.update(source.info.class_names[i] for i in real)
         sizes[image.shape] += 1
         levels = np.stack(
             [np.bincount(image[:, :, c].ravel(), minlength=256) for c in range(image.shape[-1])]

@@ -14,7 +14,7 @@ from jaxtyping import Float32, Int64, UInt8
 from cnn.data import transforms
 from cnn.data.ahead import read_ahead
 from cnn.data.by_epoch import ByEpoch, augment_of
-from cnn.data.contract import IGNORED, Example, Source
+from cnn.data.contract import IGNORED, NO_OBJECT, Example, Source
 from cnn.data.faults import faults_of
 from cnn.data.sampling import Drawn
 from cnn.errors import UserError
@@ -28,7 +28,9 @@ HostBatch = dict[str, np.ndarray]
 channels]), `label` int32 [batch] (where the target is no class, float32 [batch, targets]), `weight`
 float32 [batch]: 1 for an example, 0 for padding. Of examples with masks there is `mask` uint8
 [batch, height, width] in place of `label`, `IGNORED` in padding, and `pixel_weight` float32 of the
-same shape where borders are weighed."""
+same shape where borders are weighed. Of examples with objects there are in its place `boxes`
+float32 [batch, max_boxes, 4] and `box_labels` int32 [batch, max_boxes], -1 in padding; and in
+evaluation `seen_px` float32 [batch, 2]: see `cnn.data.boxes`."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,6 +53,14 @@ class Host:
 
 
 _ALONE = Host()
+_FILLS = {
+    "mask": IGNORED,
+    "pixel_weight": 0,
+    "boxes": 0,
+    "box_labels": NO_OBJECT,
+    "seen_px": 1,
+}
+"""What is to be learnt besides a label, and what padding has of it."""
 _AUGMENT_STREAM = 1 << 63
 """Set in the half of a Philox key that holds the epoch, it parts augmentation from order."""
 
@@ -161,7 +171,7 @@ def _make_load(
         seen = []
         for position in positions:
             index = int(indices[position])
-            seen.append(augmented(source[index], generator_at(position), index))
+            seen.append(augmented(source, index, generator_at(position)))
         return _batch(seen, len(seen))
 
     return load
@@ -231,14 +241,14 @@ def _seen(example: Example, preprocess: Preprocess) -> dict[str, Any]:
     """What an evaluation sees of an example.
 
     Raises:
-        UserError: If there are several views of a mask.
+        UserError: If there are several views of a mask, or of objects.
     """
     if isinstance(preprocess, transforms.Preprocess):
         return preprocess.example(example)
-    if "mask" in example:
+    if "mask" in example or "boxes" in example:
         raise UserError(
-            "evaluation.views must be 'center' where pixels have classes, since the views would "
-            "have to be put together again"
+            "evaluation.views must be 'center' where pixels have classes or objects boxes, since "
+            "the views would have to be put together again"
         )
     return {**example, "image": preprocess(example["image"])}
 
@@ -257,15 +267,11 @@ def _batch(seen: list[dict[str, Any]], size: int, num_real: int | None = None) -
 
 
 def _targets(seen: list[dict[str, Any]], size: int, num_real: int) -> HostBatch:
-    """What is to be learnt of the examples; of padding zeros, or pixels that are ignored."""
+    """What is to be learnt of the examples; of padding what means nothing."""
     first = seen[0]
-    if "mask" in first:
-        names = [name for name in ("mask", "pixel_weight") if name in first]
-        fills = {"mask": IGNORED, "pixel_weight": 0}
-    else:
-        names, fills = ["label"], {"label": 0}
+    fills = {name: fill for name, fill in _FILLS.items() if name in first} or {"label": 0}
     targets = {}
-    for name in names:
+    for name in fills:
         shape, kind = np.shape(first[name]), getattr(first[name], "dtype", np.int32)
         if name == "label":
             kind = np.int32 if not shape else np.float32

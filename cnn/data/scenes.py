@@ -10,9 +10,10 @@ from PIL import Image
 
 from cnn.data.contract import Example, Source, SourceInfo, Sources
 from cnn.data.digits import CLASS_NAMES, mnist5k
-from cnn.errors import UserError
+from cnn.errors import UserError, unknown
 
 CLASSES = ("background", *CLASS_NAMES)
+_CLASSES = {"mask": CLASSES, "boxes": CLASS_NAMES}
 _INK = 96
 """The level from which on a pixel of a digit belongs to it."""
 _PLACES = 20
@@ -23,17 +24,19 @@ _SCALES = (0.7, 1.6)
 class ScenesSource:
     """Digits at random places and of random sizes on a noisy ground that is darker than they are.
 
-    Example i is a function of the part and of i, made when it is read. Classes of the mask are the
-    background and the digits; those of boxes are the digits from 1 on, as in the mask.
+    Example i is a function of the part and of i, made when it is read, and the same picture for
+    every target. Classes of a mask are the background and the digits, those of boxes the digits.
     """
 
-    def __init__(self, part: int, count: int, size_px: int, max_digits: int, name: str) -> None:
+    def __init__(
+        self, part: int, count: int, size_px: int, max_digits: int, info: SourceInfo
+    ) -> None:
         self._part = part
         self._count = count
         self._size_px = size_px
         self._max_digits = max_digits
         self.labels = np.zeros(count, np.int64)
-        self.info = SourceInfo(name, CLASSES, "mask")
+        self.info = info
 
     def __len__(self) -> int:
         return self._count
@@ -56,18 +59,21 @@ class ScenesSource:
             image[inside] = np.maximum(image[inside], digit)
             mask[inside] = np.where(ink, label + 1, mask[inside])
             boxes.append(box)
-            classes.append(label + 1)
-        return {
-            "image": image[:, :, None],
-            "label": 0,
-            "mask": mask,
-            "boxes": np.array(boxes, np.float32).reshape(-1, 4) / np.float32(size),
-            "box_labels": np.array(classes, np.int64),
-        }
+            classes.append(label)
+        example: Example = {"image": image[:, :, None], "label": 0}
+        if self.info.target == "mask":
+            return {**example, "mask": mask}
+        shares = np.array(boxes, np.float32).reshape(-1, 4) / np.float32(size)
+        return {**example, "boxes": shares, "box_labels": np.array(classes, np.int64)}
 
 
 def scenes(
-    *, num_train: int = 4000, num_eval: int = 500, size_px: int = 96, max_digits: int = 5
+    *,
+    num_train: int = 4000,
+    num_eval: int = 500,
+    size_px: int = 96,
+    max_digits: int = 5,
+    target: str = "mask",
 ) -> Sources:
     """Scenes of digits; those of the evaluation are made of digits that the training has not.
 
@@ -76,9 +82,11 @@ def scenes(
         num_eval: Evaluation scenes, of its 1,000 others.
         size_px: Height and width of a scene, in pixels; at least 28.
         max_digits: A scene has one to so many digits; where one finds no free place, fewer.
+        target: "mask", a class for each pixel, the background among them; or "boxes", a box and a
+            class for each digit.
 
     Raises:
-        UserError: If a number is too small.
+        UserError: If a number is too small, or there is no such target.
     """
     lowest = {"num_train": 1, "num_eval": 1, "size_px": 28, "max_digits": 1}
     given = {
@@ -92,9 +100,12 @@ def scenes(
             raise UserError(
                 f"data.options.scenes.{name} must be at least {lowest[name]}, got {value}"
             )
+    if target not in _CLASSES:
+        raise unknown("data.options.scenes.target", target, _CLASSES)
+    sizes = size_px, max_digits
     return Sources(
-        ScenesSource(0, num_train, size_px, max_digits, "scenes train"),
-        ScenesSource(1, num_eval, size_px, max_digits, "scenes eval"),
+        ScenesSource(0, num_train, *sizes, SourceInfo("scenes train", _CLASSES[target], target)),
+        ScenesSource(1, num_eval, *sizes, SourceInfo("scenes eval", _CLASSES[target], target)),
     )
 
 

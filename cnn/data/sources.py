@@ -15,6 +15,7 @@ from cnn.data.digits import mnist5k
 from cnn.data.fashion import fashion_mnist
 from cnn.data.folder import folder
 from cnn.data.masks import masks
+from cnn.data.objects import boxes
 from cnn.data.sampling import Concatenation
 from cnn.data.scenes import scenes
 from cnn.data.shards import shards
@@ -41,10 +42,12 @@ def open_sources(
         source: The kind: "mnist5k" (embedded), "folder" (your own pictures), "table" (CSV or JSONL
             of paths and labels), "shards" (tar files as WebDataset writes them), "tfds", "idx" (the
             files of MNIST and its kin), "fashion_mnist" (such files, and the names of its classes),
-            "npz", "synthetic" (nothing is read), and with a class for each pixel "scenes" (composed
-            of the embedded digits) and "masks" (folders of pictures and of masks).
+            "npz", "synthetic" (nothing is read), and with a class for each pixel or with
+            boxes of objects "scenes" (composed of the embedded digits), "masks" (folders of
+            pictures and of masks) and "boxes" (pictures with annotations of COCO's, PASCAL VOC's or
+            YOLO's formats).
         root: The folder of class folders, of tables, of shards, of IDX files or of the folders of
-            pictures and masks; the npz file.
+            pictures and masks or annotations; the npz file.
             "tfds": where data sets were prepared; "" is tfds's own default. "fashion_mnist": "" is
             where Debian's package put it. Several folders of classes, tables or shards, parted by
             ":" as in PATH, are one data set, of the classes of the first; `sampling.weights` says
@@ -52,16 +55,17 @@ def open_sources(
         name: "tfds": the data set, for instance "cifar10" or "imagenet2012:5.1.0".
         train_split: What is trained on. "folder": a folder inside `root`; "" is `train` if there is
             one, else a part of `root` itself. "masks": the same, inside both folders, or a file of
-            names. "table": a file; "" is `train.csv` or `.jsonl`. "shards": a pattern; "" is
-            `train*.tar`. "tfds": a split such as "train[:90%]"; "" is "train".
+            names. "boxes": see `cnn.data.objects`. "table": a file; "" is `train.csv` or `.jsonl`.
+            "shards": a pattern; "" is `train*.tar`. "tfds": a split such as "train[:90%]"; "" is
+            "train".
         eval_split: What is evaluated on, as `train_split`; "" is the first that exists of `val`,
             `valid`, `validation` and `test`.
         eval_fraction: Of a folder or table without an evaluation part, the share of each class that
             is held out, in (0, 1); always the same files.
         cache_mb: Decoded images are kept in memory up to this many megabytes a source, so that a
             small data set is decoded once; 0 keeps none.
-        options: By kind, its own arguments (see `cnn.data.folder`, `masks`, `scenes`, `shards`,
-            `synthetic` and `table`); only those of `source` are read.
+        options: By kind, its own arguments (see `cnn.data.folder`, `masks`, `objects`, `scenes`,
+            `shards`, `synthetic` and `table`); only those of `source` are read.
 
     Raises:
         UserError: If there is no such kind, a value means nothing to it, or the data are missing.
@@ -134,6 +138,10 @@ def _open_masks(request: _Request) -> Sources:
     return masks(request.root, *splits, request.eval_fraction, **request.options)
 
 
+def _open_boxes(request: _Request) -> Sources:
+    return boxes(request.root, request.train_split, request.eval_split, **request.options)
+
+
 def _open_tfds(request: _Request) -> Sources:
     return tfds(request.name, request.root, request.train_split, request.eval_split)
 
@@ -149,6 +157,7 @@ def _open_shards(request: _Request) -> Sources:
 
 _SPLIT = ("root", "train_split", "eval_split")
 _KINDS = {
+    "boxes": _Kind(_open_boxes, uses=_SPLIT, decodes=True),
     "fashion_mnist": _Kind(
         lambda request: fashion_mnist(request.root), uses=("root",), decodes=False
     ),
@@ -170,5 +179,6 @@ def _defaults(function: Callable[..., Any]) -> dict[str, Any]:
     return {p.name: p.default for p in parameters if p.kind is p.KEYWORD_ONLY}
 
 
-OPTIONS = {f.__name__: _defaults(f) for f in (folder, masks, scenes, shards, synthetic, table)}
+_OWN = (boxes, folder, masks, scenes, shards, synthetic, table)
+OPTIONS = {function.__name__: _defaults(function) for function in _OWN}
 """By kind, the arguments that only it has, with their defaults."""

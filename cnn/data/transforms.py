@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import Float32, UInt8
 from PIL import Image
 
+from cnn.data.boxes import BoxRules, seen_px
 from cnn.data.contract import Example
 from cnn.data.geometry import Shape
 from cnn.data.moves import Crop, Move, Resize, move, moved_mask
@@ -52,6 +53,7 @@ class Preprocess(NamedTuple):
         changed: The same with other values of `make_preprocess`, which are given by name.
         change: What changes the result's pixels at random in training; None where nothing does.
             Evaluation and prediction never call it.
+        boxes: What becomes of boxes.
     """
 
     image_size: int
@@ -62,22 +64,30 @@ class Preprocess(NamedTuple):
     normalise: Callable[[Fitted], ModelInput]
     changed: Callable[..., Preprocess]
     change: Changes | None = None
+    boxes: BoxRules = BoxRules()
 
     def __call__(self, image: Pixels) -> ModelInput:
         """The image, fitted and normalised."""
         return self.normalise(self.fit(image))
 
     def example(self, example: Example) -> dict[str, Any]:
-        """An example with its image fitted and normalised, and its mask where that went."""
+        """As `fitted`, with the image normalised; where there are boxes, with its `seen_px`."""
         fitted = self.fitted(example)
-        return {**fitted, "image": self.normalise(fitted["image"])}
+        seen = {**fitted, "image": self.normalise(fitted["image"])}
+        if "boxes" in example:
+            shape = example["image"].shape[:2]
+            seen["seen_px"] = seen_px(shape, self.moves(shape))
+        return seen
 
     def fitted(self, example: Example) -> Example:
-        """An example with its image fitted, and its mask where that went."""
+        """An example with its image fitted, and its mask and its objects where that went."""
         image = example["image"]
         fitted: Example = {**example, "image": self.fit(image)}
+        moves = self.moves(image.shape[:2])
         if "mask" in example:
-            fitted["mask"] = moved_mask(example["mask"], self.moves(image.shape[:2]))
+            fitted["mask"] = moved_mask(example["mask"], moves)
+        if "boxes" in example:
+            fitted["boxes"], fitted["box_labels"] = self.boxes.moved(example, moves)
         return fitted
 
     def fit(self, image: Pixels) -> Fitted:
@@ -157,6 +167,29 @@ def make_preprocess(
         interpolation=interpolation,
     )
     return Preprocess(image_size, channels, interpolation, frame_size, moves, normalise, changed)
+
+
+def make_boxes(
+    preprocess: Preprocess, *, max_boxes: int = 100, min_visible: float = 0.25
+) -> Preprocess:
+    """The transform with rules for the boxes of objects, where pictures have them.
+
+    Args:
+        preprocess: Without them.
+        max_boxes: Room for so many objects of a picture, at least 1; a picture with more is an
+            error. What is learnt does not depend on it, time and memory do. COCO's pictures have up
+            to 93.
+        min_visible: An object of which the image shows a smaller share is left out, in training and
+            evaluation, in [0, 1].
+
+    Raises:
+        UserError: If a value is out of its range.
+    """
+    if max_boxes < 1:
+        raise UserError(f"boxes.max_boxes must be at least 1, got {max_boxes}")
+    if not 0 <= min_visible <= 1:
+        raise UserError(f"boxes.min_visible must be between 0 and 1, got {min_visible}")
+    return preprocess._replace(boxes=BoxRules(max_boxes, min_visible))
 
 
 def to_channels(image: Pixels, channels: int) -> UInt8[np.ndarray, "height width new_channels"]:

@@ -19,6 +19,8 @@ _NAMES: dict[str, tuple[str, ...]] = {
         "maskrcnn_test",
     ),
     "ssd": ("ssd300_vgg16", "ssd_test"),
+    "yolo_v1": ("yolo_v1", "yolo_v1_test"),
+    "yolo_free": ("yolo_free_n", "yolo_free_s", "yolo_free_m", "yolo_free_test"),
 }
 _FAMILIES = {name: family for family, members in _NAMES.items() for name in members}
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from cnn import models
+from cnn import detectors, heads, models
 from cnn.errors import UserError
 from cnn.experiment import Config
+from cnn.kinds import kind_of
 
 NUM_EPOCHS = 4
 """The length of the training, of one step an epoch, to which the schedule is compressed."""
@@ -36,7 +37,7 @@ def shrink(config: Config) -> dict[str, Any]:
     model = {**config["model"], "name": name}
     full_size = size = config["preprocess"]["image_size"]
     if name != config["model"]["name"]:
-        size = models.source(name).image_size
+        size = _source(name).image_size
         model = {key: value for key, value in model.items() if key not in _SIZES}
     if model["norm_group_size"]:
         model["norm_group_size"] = BATCH_SIZE // 2
@@ -45,15 +46,21 @@ def shrink(config: Config) -> dict[str, Any]:
     images = {
         "num_train": BATCH_SIZE,
         "num_eval": _NUM_EVAL,
-        "num_classes": models.source(config["model"]["name"]).num_classes,
+        "num_classes": _source(config["model"]["name"]).num_classes,
         "height": side,
         "width": side,
         "channels": config["preprocess"]["channels"],
     }
+    source, options = "synthetic", {**config["data"]["options"], "synthetic": images}
+    if kind_of(config).target in ("mask", "boxes"):
+        # What is made up has no parts.
+        scenes = {"num_train": BATCH_SIZE, "num_eval": _NUM_EVAL, "size_px": max(side, 28)}
+        options["scenes"] = {**options["scenes"], **scenes, "target": kind_of(config).target}
+        source = "scenes"
     changes: dict[str, dict[str, Any]] = {
         "data": {
-            **{"source": "synthetic", "root": "", "name": "", "train_split": "", "eval_split": ""},
-            "options": {**config["data"]["options"], "synthetic": images},
+            **{"source": source, "root": "", "name": "", "train_split": "", "eval_split": ""},
+            "options": options,
         },
         "sampling": {"weights": [], "fraction": 1.0},
         "preprocess": {"image_size": size},
@@ -75,9 +82,19 @@ def shrink(config: Config) -> dict[str, Any]:
 def small_model(name: str) -> str:
     """The model itself where it is small, else the smallest of its family that is of its kind.
 
+    Of a segmenter or detector it is the smallest of its head.
+
     Raises:
         UserError: If there is no such model.
     """
+    for registry in (heads, detectors):
+        if name in registry.names():
+            same = (
+                one
+                for one in registry.names()
+                if registry.family_of(one) == registry.family_of(name)
+            )
+            return next(one for one in same if one.endswith("_test"))
     if models.describe(name).parameters <= _MAX_PARAMETERS:
         return name
     family = models.family_of(name)
@@ -89,6 +106,10 @@ def small_model(name: str) -> str:
     if f"{family}_test" not in known:
         raise UserError(f"the family {family} has no {family}_test to try a row with")
     return f"{family}_test"
+
+
+def _source(name: str) -> models.Source:
+    return detectors.family(name).source(name) if name in detectors.names() else models.source(name)
 
 
 def _compressed(config: Config, ratio: float) -> dict[str, dict[str, Any]]:

@@ -47,6 +47,8 @@ NAMES = {
         "resnet1202_cifar",
         "resnet_test",
     ),
+    "darknet": ("darknet20", "darknet_test"),
+    "csp_darknet": ("csp_darknet_n", "csp_darknet_s", "csp_darknet_m", "csp_darknet_test"),
     "resnet_v2": (
         "resnet18_v2",
         "resnet34_v2",

@@ -16,6 +16,9 @@ from cnn.errors import UserError
 from cnn.report import files, picture
 
 EVALUATION_FILE = "evaluation.json"
+NOTHING = "nothing"
+"""Of objects, the last class of a confusion matrix: true where nothing was, predicted where nothing
+was found."""
 
 
 # No NamedTuple: a field `index` would hide the method of tuples.
@@ -42,8 +45,9 @@ class Evaluation(NamedTuple):
     model after `step` updates. `confusion[t, p]` counts the examples of class t that were taken for
     class p; `class_names` names both axes. `mistakes` come worst first and need not be all. `views`
     is what the model saw of each example: "center", or the name of views that were averaged.
-    `unit` is what the confusion matrix counts: "examples" or "pixels". Of pixels a mistake is that
-    of a whole picture: the commonest one, and as `probability` the share of pixels that are wrong.
+    `unit` is what the confusion matrix counts: "examples", "pixels" or "objects". Of the latter two
+    a mistake is that of a whole picture: the commonest one, and as `probability` the share of
+    pixels or objects that are wrong.
     """
 
     metrics: Mapping[str, float]
@@ -55,6 +59,11 @@ class Evaluation(NamedTuple):
     views: str = "center"
     unit: str = "examples"
 
+    @property
+    def shown_px(self) -> int:
+        """Of what a mistake's picture may have, as its longer side; of parts it shows several."""
+        return 320 if self.unit == "examples" else 720
+
     def headline(self) -> str:
         """The metrics in a line."""
         if self.unit == "examples":
@@ -64,14 +73,15 @@ class Evaluation(NamedTuple):
                 f"right)  loss {self.metrics['loss']:.4f}"
             )
         shown = "  ".join(f"{name} {value:.4f}" for name, value in self.metrics.items())
-        return f"{shown}  ({self.num_examples:,} examples, {int(self.confusion.sum()):,} pixels)"
+        counted = self.confusion[:-1] if self.unit == "objects" else self.confusion
+        return f"{shown}  ({self.num_examples:,} examples, {int(counted.sum()):,} {self.unit})"
 
 
 def save(workdir: str | pathlib.Path, evaluation: Evaluation) -> pathlib.Path:
     """Writes `workdir/evaluation.json`, whole or not at all; returns its path.
 
     The confusion matrix is stored as its non-zero entries (true, predicted, count), since that of
-    1,000 classes is mostly zeros; pictures as PNG in base64, scaled down to 320 pixels, since 24
+    1,000 classes is mostly zeros; pictures as PNG in base64, scaled down to `shown_px`, since 24
     photographs as they come from a camera are half a gigabyte.
 
     Raises:
@@ -93,7 +103,7 @@ def save(workdir: str | pathlib.Path, evaluation: Evaluation) -> pathlib.Path:
                 "predicted": mistake.predicted,
                 "probability": files.encode_float(float(mistake.probability)),
                 "index": int(mistake.index),
-                "png": _base64_png(mistake.image),
+                "png": _base64_png(mistake.image, evaluation.shown_px),
             }
             for mistake in evaluation.mistakes
         ],
@@ -121,8 +131,8 @@ def load(workdir: str | pathlib.Path) -> Evaluation | None:
         ) from error
 
 
-def _base64_png(image: picture.Picture) -> str:
-    return base64.b64encode(picture.encode_png(picture.shrunk(image))).decode()
+def _base64_png(image: picture.Picture, limit_px: int) -> str:
+    return base64.b64encode(picture.encode_png(picture.shrunk(image, limit_px=limit_px))).decode()
 
 
 def _decode(content: dict[str, Any]) -> Evaluation:

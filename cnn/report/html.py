@@ -158,9 +158,10 @@ def _tiles(
                 f"{100 * low:.2f}{text.DASH}{text.percent(high)}"
             )
         tiles.append(Tile("Accuracy", text.percent(accuracy), detail))
-    if evaluation is not None and "miou" in evaluation.metrics:
-        detail = f"of {evaluation.num_examples:,} examples, mean over classes"
-        tiles.append(Tile("IoU", text.percent(float(evaluation.metrics["miou"])), detail))
+    for metric, label in {"miou": "IoU", "ap": "AP", "ap50": "AP50"}.items():
+        if evaluation is not None and metric in evaluation.metrics:
+            detail = f"of {evaluation.num_examples:,} examples, mean over classes"
+            tiles.append(Tile(label, text.percent(float(evaluation.metrics[metric])), detail))
     step = max(history.last_step(records), evaluation.step if evaluation else 0)
     if step:
         detail = f"{step / per_epoch:,.4g} epochs" if per_epoch else ""
@@ -219,7 +220,10 @@ def _results(
 
 
 def _class_rows(evaluation: Evaluation | None) -> list[tuple[str, ...]]:
-    """Rows (name, examples, recall, precision, F1); of more classes than fit, the worst first."""
+    """Rows (name, examples, recall, precision, F1); of more classes than fit, the worst first.
+
+    Of objects without the last, which is none.
+    """
     if evaluation is None:
         return []
     result = scores.by_class(evaluation.confusion)
@@ -235,6 +239,7 @@ def _class_rows(evaluation: Evaluation | None) -> list[tuple[str, ...]]:
             *(text.percent(float(share[i]), decimals=1) for share in shares),
         )
         for i in order
+        if not (evaluation.unit == "objects" and i == len(order) - 1)
     ]
 
 
@@ -261,9 +266,10 @@ def _pairs(evaluation: Evaluation | None) -> list[tuple[str, ...]]:
 
 
 def _mistakes(evaluation: Evaluation | None) -> list[dict[str, Any]]:
+    limit_px = 0 if evaluation is None else evaluation.shown_px
     return [
         {
-            "uri": picture.data_uri(picture.shrunk(mistake.image)),
+            "uri": picture.data_uri(picture.shrunk(mistake.image, limit_px=limit_px)),
             "pixelated": max(mistake.image.shape[:2]) <= _PIXELATED_PX,
             "true": mistake.true,
             "predicted": mistake.predicted,

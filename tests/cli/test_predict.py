@@ -102,8 +102,14 @@ def test_mistakes_of_predict_are_one_clear_line(run, picture, capsys, monkeypatc
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        (["--config.data.source=mnist5k"], "learns a class for each pixel, but mnist5k train has"),
-        (["--config.policy.name=rand_augment"], "policy.name must be 'none' where pixels"),
+        (
+            ["--config.data.source=mnist5k"],
+            "learns classes of pixels, but mnist5k train has no masks",
+        ),
+        (
+            ["--config.policy.name=rand_augment"],
+            "policy.name must be 'none' where classes of pixels",
+        ),
         (["--config.model.name=resnet50"], "unknown segmenter 'resnet50'"),
     ],
 )

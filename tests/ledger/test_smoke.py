@@ -61,6 +61,8 @@ def test_every_row_runs(monkeypatch):
         ("deit_b_16_distilled", "deit_test"),
         ("deit3_b_16", "deit_test"),
         ("vit_b_16", "vit_test"),
+        ("fcn_resnet50", "fcn_test"),
+        ("yolo_free_n", "yolo_free_test"),
     ],
 )
 def test_small_models(name, small):
