@@ -9,6 +9,7 @@ from cnn.nn.batch_norm import WHOLE_BATCH, BatchNorm, Standardised, Sync, standa
 from cnn.nn.cbam import ConvolutionalBlockAttention
 from cnn.nn.conv import Conv
 from cnn.nn.conv_norm import Style, conv_norm
+from cnn.nn.conv_transpose import ConvTranspose
 from cnn.nn.dense import Dense
 from cnn.nn.divisible import make_divisible
 from cnn.nn.drop_path import DropPath, rising_rates
@@ -28,6 +29,7 @@ __all__ = [
     "BatchNorm",
     "Call",
     "Conv",
+    "ConvTranspose",
     "ConvolutionalBlockAttention",
     "Dense",
     "DropPath",
