@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
 import optax
-from flax import linen as nn
 
-from cnn import data, models
+from cnn import data, generators, models
 from cnn.core import Gather, Task
 from cnn.errors import UserError, unknown
 from cnn.evaluators import classification as classification_evaluator
+from cnn.evaluators import generation as generation_evaluator
 from cnn.evaluators import segmentation as segmentation_evaluator
 from cnn.pretrained.teacher import Teacher
-from cnn.tasks import classification, segmentation
+from cnn.tasks import classification, cyclegan, gan, pix2pix, segmentation, vae
 
 HostBatch = Mapping[str, np.ndarray]
 
@@ -27,22 +28,28 @@ class Kind(NamedTuple):
     Attributes:
         make: The task itself.
         examine: Its examination after training.
-        model: (name, keywords) -> the linen module.
-        target: Of the data, as in `data.SourceInfo`.
+        model: (name, keywords) -> the linen module, or `generators.Networks`.
+        target: Of the data, as in `data.SourceInfo`; "none" where nothing but images is read.
         blank: (batch size, image size) -> what a batch has beside images, to be learnt.
         examined: What `examine` needs of what the task predicts.
         as_fitted: Whether `examine` has the examples as the model saw them, or as they are stored.
         options: What has the section `task` as keywords; None means `make` itself.
+        pictured: Of what the task predicts, the images that are kept as a sheet after each
+            evaluation; "" keeps none.
+        whole_state: Whether the state has something of its examples beside what optimizers and
+            batch norm average, so that replicas of it, which see different examples, would part.
     """
 
     make: Callable[..., Task[Any]]
     examine: Callable[..., Any]
-    model: Callable[..., nn.Module]
+    model: Callable[..., Any]
     target: str
     blank: Callable[[int, int], HostBatch]
     examined: tuple[str, ...]
     as_fitted: bool = False
     options: Callable[..., Any] | None = None
+    pictured: str = ""
+    whole_state: bool = False
 
     @property
     def knobs(self) -> Callable[..., Any]:
@@ -57,6 +64,17 @@ def _blank_labels(batch_size: int, image_size: int) -> HostBatch:
 
 def _blank_masks(batch_size: int, image_size: int) -> HostBatch:
     return {"mask": np.zeros((batch_size, image_size, image_size), np.uint8)}
+
+
+def _blank_nothing(batch_size: int, image_size: int) -> HostBatch:
+    del batch_size, image_size
+    return {}
+
+
+def _generator(name: str, *, num_classes: int, **fields: Any) -> generators.Networks:
+    """Generators make images of no class."""
+    del num_classes
+    return models.generator(name, **fields)
 
 
 KINDS = {
@@ -78,6 +96,46 @@ KINDS = {
         examined=("classes",),
         as_fitted=True,
     ),
+    "gan": Kind(
+        gan.make,
+        generation_evaluator.examine_scores,
+        _generator,
+        target="none",
+        blank=_blank_nothing,
+        examined=("real_score", "made_score"),
+        options=gan.Options,
+        pictured="images",
+    ),
+    "vae": Kind(
+        vae.make,
+        functools.partial(
+            generation_evaluator.examine_means, ("loss", "reconstruction", "divergence")
+        ),
+        _generator,
+        target="none",
+        blank=_blank_nothing,
+        examined=("loss", "reconstruction", "divergence"),
+        pictured="images",
+    ),
+    "pix2pix": Kind(
+        pix2pix.make,
+        functools.partial(generation_evaluator.examine_means, ("l1",)),
+        _generator,
+        target="pair",
+        blank=_blank_nothing,
+        examined=("l1",),
+        pictured="shown",
+    ),
+    "cyclegan": Kind(
+        cyclegan.make,
+        functools.partial(generation_evaluator.examine_means, ("cycle",)),
+        _generator,
+        target="pair",
+        blank=_blank_nothing,
+        examined=("cycle",),
+        pictured="shown",
+        whole_state=True,
+    ),
 }
 
 
@@ -88,10 +146,17 @@ def check_target(info: data.SourceInfo, config: Mapping[str, Any]) -> None:
         UserError: If they are.
     """
     task, target = config["task"]["name"], kind_of(config).target
+    if target == "none":
+        return
     if target == "class" and info.target != target:
         raise UserError(
             f"task.name='classification' learns one class a picture, but the labels of {info.name} "
             f"are of the kind {info.target!r} (data.options.table.target)"
+        )
+    if target == "pair" and info.target != target:
+        raise UserError(
+            f"task.name={task!r} learns from two images an example, but {info.name} has one; "
+            "data.source='pairs', 'unpaired' and 'outlines' have two"
         )
     if info.target != target:
         raise UserError(
@@ -121,8 +186,38 @@ def check_masks(config: Mapping[str, Any]) -> None:
             )
 
 
+def check_generated(config: Mapping[str, Any]) -> None:
+    """Refuses what a task that makes images has no use for.
+
+    Raises:
+        UserError: If such a task has it.
+    """
+    kind = kind_of(config)
+    if not kind.pictured:
+        return
+    if kind.whole_state and config["parallel"]["strategy"] == "pmap":
+        raise UserError(
+            f"task.name={config['task']['name']!r} keeps in its state what replicas do not share; "
+            "set parallel.strategy='mesh'"
+        )
+    preprocess = config["preprocess"]
+    if any(value != 0.5 for name in ("mean", "std") for value in preprocess[name]):
+        raise UserError(
+            "pixels of generators are from -1 to 1, so preprocess.mean and preprocess.std must be "
+            f"0.5, got {tuple(preprocess['mean'])} and {tuple(preprocess['std'])}"
+        )
+    off = {
+        "evaluation.views": (config["evaluation"]["views"], "center"),
+        "init.weights": (config["init"]["weights"], ""),
+        "whitening.num_images": (config["whitening"]["num_images"], 0),
+    }
+    for key, (value, wanted) in off.items():
+        if value != wanted:
+            raise UserError(f"{key} must be {wanted!r} where images are made, got {value!r}")
+
+
 def make_task(
-    model: nn.Module,
+    model: Any,
     tx: optax.GradientTransformation,
     gather: Gather | None,
     teacher: Teacher | None,
@@ -170,7 +265,7 @@ def make_model(
     axis_name: str | None = None,
     norm_group_size: int = 0,
     **fields: Any,
-) -> nn.Module:
-    """The network of the task: `models.classifier` or `models.segmenter`."""
+) -> Any:
+    """The network of the task: of `models.classifier`, `segmenter` or `generator`."""
     shared = {"axis_name": axis_name, "norm_group_size": norm_group_size}
     return kind.model(name, num_classes=num_classes, **shared, **fields)

@@ -145,10 +145,16 @@ def predict(predictor: Predictor, pictures: list[np.ndarray]) -> np.ndarray:
 def _of_run(args: argparse.Namespace) -> Predictor:
     from cnn import experiment as experiments
     from cnn.cli import regions, workdir
+    from cnn.errors import UserError
 
     directory = pathlib.Path(args.workdir)
     config, facts = workdir.read_config(directory), workdir.read_facts(directory)
     experiment = experiments.build_without_data(workdir.for_reading(config, args.views), facts)
+    if experiment.kind.pictured:
+        raise UserError(
+            f"the run's task is {config['task']['name']!r}, which makes pictures: "
+            f"cnn generate --workdir={directory}"
+        )
     _, state = workdir.restore(directory, experiment, args.step, args.best)
     strategy = experiment.strategy
     step = strategy.predict(experiment.task.predict)

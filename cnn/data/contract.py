@@ -35,7 +35,8 @@ class SourceInfo(NamedTuple):
         class_names: By label: `class_names[example["label"]]`; of "float", what each number is.
         target: What a label is: "class", the number of one class; "multi", an array with 1 for each
             class that the picture shows; "float", an array of numbers to predict; "mask", 0, since
-            each pixel has a class: `class_names[example["mask"][row, column]]`.
+            each pixel has a class: `class_names[example["mask"][row, column]]`; "pair", 0, since
+            the image is two, the second behind the first in its channels.
     """
 
     name: str

@@ -15,6 +15,7 @@ from cnn.data.digits import mnist5k
 from cnn.data.fashion import fashion_mnist
 from cnn.data.folder import folder
 from cnn.data.masks import masks
+from cnn.data.pairs import outlines, pairs, unpaired
 from cnn.data.sampling import Concatenation
 from cnn.data.scenes import scenes
 from cnn.data.shards import shards
@@ -42,7 +43,9 @@ def open_sources(
             of paths and labels), "shards" (tar files as WebDataset writes them), "tfds", "idx" (the
             files of MNIST and its kin), "fashion_mnist" (such files, and the names of its classes),
             "npz", "synthetic" (nothing is read), and with a class for each pixel "scenes" (composed
-            of the embedded digits) and "masks" (folders of pictures and of masks).
+            of the embedded digits) and "masks" (folders of pictures and of masks). With two images
+            an example: "pairs" (pictures of both side by side), "unpaired" (two folders) and
+            "outlines" (of the embedded digits).
         root: The folder of class folders, of tables, of shards, of IDX files or of the folders of
             pictures and masks; the npz file.
             "tfds": where data sets were prepared; "" is tfds's own default. "fashion_mnist": "" is
@@ -60,8 +63,8 @@ def open_sources(
             is held out, in (0, 1); always the same files.
         cache_mb: Decoded images are kept in memory up to this many megabytes a source, so that a
             small data set is decoded once; 0 keeps none.
-        options: By kind, its own arguments (see `cnn.data.folder`, `masks`, `scenes`, `shards`,
-            `synthetic` and `table`); only those of `source` are read.
+        options: By kind, its own arguments (see `cnn.data.folder`, `masks`, `pairs`, `scenes`,
+            `shards`, `synthetic` and `table`); only those of `source` are read.
 
     Raises:
         UserError: If there is no such kind, a value means nothing to it, or the data are missing.
@@ -134,6 +137,14 @@ def _open_masks(request: _Request) -> Sources:
     return masks(request.root, *splits, request.eval_fraction, **request.options)
 
 
+def _open_pairs(request: _Request) -> Sources:
+    return pairs(request.root, request.train_split, request.eval_split, **request.options)
+
+
+def _open_unpaired(request: _Request) -> Sources:
+    return unpaired(request.root, request.train_split, request.eval_split, **request.options)
+
+
 def _open_tfds(request: _Request) -> Sources:
     return tfds(request.name, request.root, request.train_split, request.eval_split)
 
@@ -157,11 +168,14 @@ _KINDS = {
     "masks": _Kind(_open_masks, uses=_SPLIT, decodes=True),
     "mnist5k": _Kind(lambda request: mnist5k(), uses=(), decodes=False),
     "npz": _Kind(lambda request: npz(request.root), uses=("root",), decodes=False),
+    "outlines": _Kind(lambda request: outlines(**request.options), uses=(), decodes=False),
+    "pairs": _Kind(_open_pairs, uses=_SPLIT, decodes=True),
     "scenes": _Kind(lambda request: scenes(**request.options), uses=(), decodes=True),
     "shards": _Kind(_open_shards, uses=_SPLIT, decodes=True, many=True),
     "synthetic": _Kind(lambda request: synthetic(**request.options), uses=(), decodes=False),
     "table": _Kind(_open_table, uses=_SPLIT, decodes=True, many=True),
     "tfds": _Kind(_open_tfds, uses=("name", *_SPLIT), decodes=True),
+    "unpaired": _Kind(_open_unpaired, uses=_SPLIT, decodes=True),
 }
 
 
@@ -170,5 +184,8 @@ def _defaults(function: Callable[..., Any]) -> dict[str, Any]:
     return {p.name: p.default for p in parameters if p.kind is p.KEYWORD_ONLY}
 
 
-OPTIONS = {f.__name__: _defaults(f) for f in (folder, masks, scenes, shards, synthetic, table)}
+OPTIONS = {
+    f.__name__: _defaults(f)
+    for f in (folder, masks, outlines, pairs, scenes, shards, synthetic, table, unpaired)
+}
 """By kind, the arguments that only it has, with their defaults."""

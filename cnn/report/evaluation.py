@@ -42,8 +42,9 @@ class Evaluation(NamedTuple):
     model after `step` updates. `confusion[t, p]` counts the examples of class t that were taken for
     class p; `class_names` names both axes. `mistakes` come worst first and need not be all. `views`
     is what the model saw of each example: "center", or the name of views that were averaged.
-    `unit` is what the confusion matrix counts: "examples" or "pixels". Of pixels a mistake is that
-    of a whole picture: the commonest one, and as `probability` the share of pixels that are wrong.
+    `unit` is what the confusion matrix counts: "examples" or "pixels", or "images" where nothing
+    has classes and it is empty. Of pixels a mistake is that of a whole picture: the commonest one,
+    and as `probability` the share of pixels that are wrong.
     """
 
     metrics: Mapping[str, float]
@@ -64,6 +65,8 @@ class Evaluation(NamedTuple):
                 f"right)  loss {self.metrics['loss']:.4f}"
             )
         shown = "  ".join(f"{name} {value:.4f}" for name, value in self.metrics.items())
+        if self.unit == "images":
+            return f"{shown}  ({self.num_examples:,} examples)"
         return f"{shown}  ({self.num_examples:,} examples, {int(self.confusion.sum()):,} pixels)"
 
 

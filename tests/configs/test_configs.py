@@ -59,8 +59,18 @@ def test_section_lists_every_knob_of_its_function(section):
         assert set(values) == expected
 
 
-def test_section_of_segmentation_lists_every_knob():
-    values = base.get_segmentation()
+@pytest.mark.parametrize(
+    "section",
+    [
+        base.get_segmentation,
+        base.get_gan,
+        base.get_vae,
+        base.get_pix2pix,
+        base.get_cyclegan,
+    ],
+)
+def test_section_of_a_task_lists_every_knob(section):
+    values = section()
     assert set(values) - {"name"} == keywords(kinds.KINDS[values.name].knobs)
 
 
