@@ -171,7 +171,7 @@ def make(
     def step(state: State, batch: Batch, key: Key) -> tuple[State, Metrics]:
         critic, metrics, part, part_key = state.discriminator, None, batch, key
         # No loop of the program's, in which convolutions have no threads on a CPU.
-        for index, part in enumerate(cut(batch, chosen.critic_steps)):
+        for index, part in enumerate(cut(batch, chosen)):
             part_key = jax.random.fold_in(key, index)
             update = descend(_critic_loss(game, state.generator), critic_tx, **parts)
             critic, found = update(critic, part, part_key)
@@ -307,17 +307,17 @@ def apply(model: linen.Module, state: TrainState, x: Any) -> Any:
     return model.apply({"params": state.params, **state.model_state}, x, train=False)
 
 
-def cut(batch: Batch, count: int) -> list[dict[str, Any]]:
-    """So many equal parts of a batch.
+def cut(batch: Batch, chosen: Options) -> list[dict[str, Any]]:
+    """The equal parts of a batch, one for each update of the discriminator.
 
     Raises:
-        UserError: If it cannot be cut so.
+        UserError: If it cannot be cut so, or these parts not into those of an update.
     """
-    size = len(batch["image"])
-    if size % count:
+    size, count = len(batch["image"]), chosen.critic_steps
+    if size % (count * chosen.accumulate_steps):
         raise UserError(
-            f"task.critic_steps={count} cuts a batch into as many parts, and one of {size} cannot "
-            "be (loader.batch_size)"
+            f"task.critic_steps={count} times task.accumulate_steps={chosen.accumulate_steps} cut "
+            f"a batch into as many parts, and one of {size} cannot be (loader.batch_size)"
         )
     # Part i is every n-th example, so a batch that is sharded over devices stays where it is.
     return [{name: x[index::count] for name, x in batch.items()} for index in range(count)]

@@ -30,6 +30,14 @@ LENET = [
 ]
 
 
+OUTLINES = [
+    f"--config={ROOT / 'configs/pix2pix.py'}:outlines",
+    "--config.model.name=pix2pix_test",
+    "--config.train.num_steps=2",
+    "--config.parallel.num_devices=1",
+]
+
+
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory):
     """A run of four steps, one that was stopped after two and went on, and a classifier's."""
@@ -40,6 +48,7 @@ def runs(tmp_path_factory):
         words = [*TINY, f"--config.train.num_steps={steps}", f"--workdir={folder / name}"]
         assert main(["train", *words]) == 0
     assert main(["train", *LENET, f"--workdir={folder / 'lenet'}"]) == 0
+    assert main(["train", *OUTLINES, f"--workdir={folder / 'outlines'}"]) == 0
     yield folder
     patch.undo()
 
@@ -106,6 +115,23 @@ def test_a_classifier_looks_at_the_pictures(runs, capsys):
     assert "Evaluation: generation" in (runs / "dcgan" / "report.html").read_text()
 
 
+def test_a_run_of_pairs_translates_pictures_of_any_size(runs, tmp_path):
+    found = json.loads((runs / "outlines" / "evaluation.json").read_text())
+    assert set(found["metrics"]) == {"l1"}
+    # Given, made and true beside each other.
+    rows = sheet_of(runs / "outlines/samples/00000002.png")
+    assert rows.shape == (8 * 34 - 2, 8 * 98 - 2)
+    pictures = []
+    for index, size in enumerate([(40, 30), (32, 32)]):
+        pictures.append(str(tmp_path / f"{index}.png"))
+        Image.new("RGB", size).save(pictures[-1])
+    words = ["generate", f"--workdir={runs / 'outlines'}", f"--out={tmp_path / 'made'}"]
+    assert main([*words, "--inputs", *pictures]) == 0
+    made = [sheet_of(tmp_path / "made" / f"0000{index}.png") for index in range(2)]
+    assert [image.shape for image in made] == [(32, 32), (32, 32)]
+    np.testing.assert_array_equal(*made)
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
@@ -113,6 +139,13 @@ def test_a_classifier_looks_at_the_pictures(runs, capsys):
         (["generate", "--workdir={dcgan}", "--out=x.png", "--num=0"], "--num must be at least 1"),
         (["generate", "--workdir={dcgan}", "--out=x.png", "--interpolate=1"], "takes 2 pictures"),
         (["generate", "--workdir={dcgan}", "--out=x.png", "--seed=-1"], "--seed must be at least"),
+        (["generate", "--workdir={dcgan}", "--out=x.png", "--style_mixing"], "a run of StyleGAN2"),
+        (["generate", "--workdir={dcgan}", "--out=x.png", "--inputs", "y"], "--inputs are for"),
+        (["generate", "--workdir={outlines}", "--out=x.png"], "say which, --inputs IMAGE"),
+        (
+            ["evaluate", "--workdir={outlines}", "--on=generation", "--features={lenet}"],
+            "generation is of pictures made anew",
+        ),
         (["predict", "--workdir={dcgan}", "{picture}"], "makes pictures: cnn generate --workdir="),
         (["evaluate", "--workdir={dcgan}", "--on=generation"], "--features=DIR"),
         (["evaluate", "--workdir={dcgan}", "--on=knn"], "there is --on=generation"),
@@ -122,7 +155,8 @@ def test_a_classifier_looks_at_the_pictures(runs, capsys):
 def test_mistakes_are_one_clear_line(runs, tmp_path, monkeypatch, capsys, words, message):
     monkeypatch.chdir(tmp_path)
     Image.new("L", (28, 28)).save("digit.png")
-    names = {"lenet": runs / "lenet", "dcgan": runs / "dcgan", "picture": "digit.png"}
+    names = {name: runs / name for name in ("lenet", "dcgan", "outlines")}
+    names["picture"] = "digit.png"
     assert main([word.format(**names) for word in words]) == 2
     error = capsys.readouterr().err
     assert message in error
@@ -137,12 +171,36 @@ def test_mistakes_are_one_clear_line(runs, tmp_path, monkeypatch, capsys, words,
         ("init.weights=x.npz", "init.weights must be '' where images are made"),
         ("model.name=lenet5", "unknown generator 'lenet5'"),
         ("preprocess.image_size=32", "makes images of 28x28x1"),
+        ("data.source=outlines", "an image of 2 channels cannot become one of 1"),
     ],
 )
 def test_configs_that_cannot_be_are_one_clear_line(tmp_path, capsys, override, message):
     words = ["train", *TINY, f"--workdir={tmp_path / 'run'}", f"--config.{override}"]
     assert main(words) == 2
     assert message in capsys.readouterr().err
+
+
+def test_tasks_that_need_pairs_or_one_state_say_so(tmp_path, capsys):
+    pairs = f"--config={ROOT / 'configs/pix2pix.py'}:outlines"
+    assert main(["train", pairs, f"--workdir={tmp_path}", "--config.data.source=mnist5k"]) == 2
+    assert "learns from two images an example, but mnist5k train has one" in capsys.readouterr().err
+    cycles = f"--config={ROOT / 'configs/cyclegan.py'}"
+    words = ["--config.data.source=outlines", "--config.parallel.strategy=pmap"]
+    assert main(["train", cycles, *words, f"--workdir={tmp_path}"]) == 2
+    assert "replicas do not share; set parallel.strategy='mesh'" in capsys.readouterr().err
+
+
+def test_a_sheet_of_two_styles_has_its_sources_around_it():
+    rows, columns = generate.draw(0, 2, 3), generate.draw(1, 2, 3)
+    found = generate.crossed(rows, columns)
+    coarse, fine = (found[name].reshape(3, 3, 3) for name in ("latent", "fine"))
+    for index in range(2):
+        np.testing.assert_array_equal(coarse[1 + index, 1:], np.stack([rows[index]] * 2))
+        np.testing.assert_array_equal(fine[1:, 1 + index], np.stack([columns[index]] * 2))
+        # A source has both styles of its own.
+        np.testing.assert_array_equal(coarse[1 + index, 0], fine[1 + index, 0])
+        np.testing.assert_array_equal(coarse[0, 1 + index], columns[index])
+        np.testing.assert_array_equal(fine[0, 1 + index], columns[index])
 
 
 def test_the_way_between_keeps_its_length_on_the_whole():

@@ -11,10 +11,10 @@ IMAGES = jax.random.normal(jax.random.key(1), (2, 16, 24, 1))
 
 
 def test_images_keep_their_size_and_see_no_other():
-    made, variables = GENERATOR.init_with_output(jax.random.key(0), IMAGES)
+    made, variables = jax.jit(GENERATOR.init_with_output)(jax.random.key(0), IMAGES)
     assert made.shape == IMAGES.shape
     assert float(jnp.abs(made).max()) <= 1
-    alone = GENERATOR.apply(variables, IMAGES[1:], train=True)
+    alone = jax.jit(GENERATOR.apply)(variables, IMAGES[1:])
     np.testing.assert_allclose(alone, made[1:], rtol=1e-5, atol=1e-6)
     assert set(variables) == {"params"}
 

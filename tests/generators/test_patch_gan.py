@@ -10,14 +10,14 @@ from cnn.generators import patch_gan
 def seen_by(discriminator, size=96):
     """(rows of scores, pixels of a row that one score in the middle depends on)."""
     images = jax.random.normal(jax.random.key(1), (1, size, size, 1))
-    variables = discriminator.init(jax.random.key(0), images)
+    variables = jax.jit(discriminator.init)(jax.random.key(0), images)
 
     def middle(images):
         scores = discriminator.apply(variables, images)
         return scores[0, scores.shape[1] // 2, scores.shape[2] // 2]
 
-    rows = discriminator.apply(variables, images).shape[1]
-    gradient = np.asarray(jax.grad(middle)(images))[0, :, :, 0]
+    rows = jax.eval_shape(discriminator.apply, variables, images).shape[1]
+    gradient = np.asarray(jax.jit(jax.grad(middle))(images))[0, :, :, 0]
     return rows, int((np.abs(gradient).sum(axis=1) > 0).sum())
 
 

@@ -102,7 +102,7 @@ def test_the_critic_moves_several_times_for_each_step_and_at_its_own_rate():
     small.assert_same(after.discriminator.params, state.discriminator.params, rtol=1e-6, atol=1e-8)
     moved = small.norm(jax.tree.map(jnp.subtract, after.generator.params, state.generator.params))
     assert moved > 1e-4
-    with pytest.raises(UserError, match=r"critic_steps=2 cuts a batch .* one of 7 cannot"):
+    with pytest.raises(UserError, match=r"critic_steps=2 times .* and one of 7 cannot be"):
         jax.eval_shape(task.step, state, batch_of(7), small.KEY)
 
 
