@@ -17,7 +17,7 @@ from cnn.evaluators import classification as classification_evaluator
 from cnn.evaluators import generation as generation_evaluator
 from cnn.evaluators import segmentation as segmentation_evaluator
 from cnn.pretrained.teacher import Teacher
-from cnn.tasks import classification, cyclegan, gan, pix2pix, segmentation, vae
+from cnn.tasks import classification, cyclegan, gan, pix2pix, segmentation, stylegan2, vae
 
 HostBatch = Mapping[str, np.ndarray]
 
@@ -105,6 +105,17 @@ KINDS = {
         examined=("real_score", "made_score"),
         options=gan.Options,
         pictured="images",
+    ),
+    "stylegan2": Kind(
+        stylegan2.make,
+        generation_evaluator.examine_scores,
+        _generator,
+        target="none",
+        blank=_blank_nothing,
+        examined=("real_score", "made_score"),
+        options=stylegan2.Options,
+        pictured="images",
+        whole_state=True,
     ),
     "vae": Kind(
         vae.make,

@@ -298,6 +298,23 @@ def get_gan() -> Any:
     )
 
 
+def get_stylegan2() -> Any:
+    """The section `task` of StyleGAN2's config: cnn.tasks.stylegan2.Options; see `get_gan`."""
+    return ConfigDict(
+        {
+            "name": "stylegan2",
+            "r1_weight": 10.0,
+            "r1_every_steps": 16,
+            "path_weight": 2.0,
+            "path_every_steps": 4,
+            "path_shrink": 2,
+            "mixing_rate": 0.9,
+            "discriminator_rate": 1.0,
+            "accumulate_steps": 1,
+        }
+    )
+
+
 def get_vae() -> Any:
     """The section `task` of an autoencoder's config: cnn.tasks.vae.make; see `get_gan`."""
     return ConfigDict(

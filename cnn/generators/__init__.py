@@ -17,6 +17,7 @@ _NAMES: dict[str, tuple[str, ...]] = {
     "dcgan": ("dcgan", "wgan_gp", "dcgan_small", "dcgan_test"),
     "pix2pix": ("pix2pix", "pix2pix_128", "pix2pix_small", "pix2pix_test"),
     "cyclegan": ("cyclegan", "cyclegan_6blocks", "cyclegan_test"),
+    "stylegan2": ("stylegan2", "stylegan2_256", "stylegan2_small", "stylegan2_test"),
     "vae": ("vae", "vae_small", "vae_test"),
 }
 _FAMILIES = {name: family for family, members in _NAMES.items() for name in members}

@@ -64,6 +64,7 @@ def test_section_lists_every_knob_of_its_function(section):
     [
         base.get_segmentation,
         base.get_gan,
+        base.get_stylegan2,
         base.get_vae,
         base.get_pix2pix,
         base.get_cyclegan,

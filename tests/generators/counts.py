@@ -14,6 +14,10 @@ COUNTS = {
     "cyclegan_6blocks": {"generator": 7_837_699, "discriminator": 2_764_737},
     # As pix2pix with 16, 32, 64, 128, 128 channels, and 2 to 16, 32, 64, 1.
     "pix2pix_small": {"generator": 1_042_081, "discriminator": 42_705},
+    # The authors' TensorFlow code prints these for 1024 pixels.
+    "stylegan2": {"generator": 30_370_060, "discriminator": 29_012_513},
+    "stylegan2_256": {"generator": 30_034_338, "discriminator": 28_864_129},
+    "stylegan2_small": {"generator": 196_571, "discriminator": 218_417},
     # By hand: convolutions of 16 in out + out between 3, 32, 64, 128 and 256 channels, and dense
     # layers of in out + out from 128 to 16 * 256, and from that to 2 * 128.
     "vae": {"generator": 1_218_275, "encoder": 1_738_976},
