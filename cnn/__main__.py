@@ -22,6 +22,7 @@ COMMANDS = {
     "runs": "list runs: state, step, last metric, goodput",
     "evaluate": "measure a run's checkpoint on its evaluation split",
     "predict": "classify image files with a run's model or with weights",
+    "generate": "make pictures with a run's generator",
     "weights": "convert or check weights of torchvision, timm or a run",
     "benchmark": "measure networks and operations, beside stock Flax and PyTorch",
     "plan": "memory, time and cost of a training on chips that are not here",
@@ -32,7 +33,7 @@ COMMANDS = {
 }
 """Commands and what they do; `cnn/cli/NAME.py` has the rest."""
 
-_COMPUTING = ("train", "compare", "reproduce", "evaluate", "predict")
+_COMPUTING = ("train", "compare", "reproduce", "evaluate", "predict", "generate")
 
 
 class _Parser(argparse.ArgumentParser):

@@ -72,6 +72,13 @@ class TrainState(NamedTuple):
     ema: PyTree = None
 
 
+def all_params(state: Any) -> Params:
+    """The parameters of a state, of all its networks where it has several."""
+    if isinstance(state, TrainState):
+        return state.params
+    return tuple(part.params for part in state if isinstance(part, TrainState))
+
+
 TEACHER = "teacher"
 """The collection of the model state that holds the variables of a network that teaches the one that
 is trained; a step reads them and leaves them as they are."""
@@ -97,6 +104,8 @@ class Task(Generic[S]):
         predict: (state, batch) -> outputs, a pytree of arrays with the example axis first.
         features: (state, batch) -> a vector an example [batch, features], for what is learnt on a
             frozen network; None where the task has none.
+        part: Of a state of several networks, the field that is the `TrainState` of the one that
+            predicts, which is what is averaged; None where the state is a `TrainState` itself.
     """
 
     init: Callable[[Key, Batch], S]
@@ -104,6 +113,15 @@ class Task(Generic[S]):
     evaluate: Callable[[S, Batch], Metrics]
     predict: Callable[[S, Batch], PyTree]
     features: Callable[[S, Batch], Any] | None = None
+    part: str | None = None
+
+    def predicting(self, state: Any) -> TrainState:
+        """The part of a state that predicts."""
+        return state if self.part is None else getattr(state, self.part)
+
+    def with_predicting(self, state: Any, part: TrainState) -> Any:
+        """The state with another part that predicts."""
+        return part if self.part is None else state._replace(**{self.part: part})
 
 
 @runtime_checkable

@@ -15,7 +15,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from flax import linen as nn
 from flax.errors import FlaxError
 
 from cnn import checkpoint, data, models, optim, parallel, resident
@@ -26,6 +25,7 @@ from cnn.evaluators import subject as subjects
 from cnn.kinds import (
     KINDS,
     Kind,
+    check_generated,
     check_moved,
     check_ready,
     check_target,
@@ -191,6 +191,8 @@ class Experiment(NamedTuple):
 
     def initial(self) -> initialise.Initial | None:
         """What the training starts from, as the section `init` says; None where from nothing."""
+        if self.task.part is not None:
+            return None
         known = facts.of_config(self.config, self.facts.class_names)
         state = self.abstract_state()
         student = state._replace(model_state=without_teacher(state.model_state))
@@ -205,6 +207,18 @@ class Experiment(NamedTuple):
         count = min(count, len(source))
         places = [index * len(source) // count for index in range(count)]
         return np.stack([preprocess(source[place]["image"]) for place in places])
+
+    def pictures(self, state: Any) -> np.ndarray | None:
+        """Images that the task predicts beside the first batch of the evaluation split.
+
+        Returns:
+            float32 [images, height, width, channels], of all hosts; None where the task has none.
+        """
+        if not self.kind.pictured:
+            return None
+        predict = _make_predict(self.task, self.strategy, (self.kind.pictured,))
+        laid_out = self.strategy.put(next(self.eval_batches()))
+        return self.strategy.fetch_examples(predict(state, laid_out))[self.kind.pictured]
 
     def predicted(self, state: Any, batches: Iterable[HostBatch]) -> Iterator[HostBatch]:
         """Of each batch all but the images, and what is examined of the task's predictions.
@@ -261,8 +275,8 @@ def _make_predict(
     return strategy.predict(predict)
 
 
-def model_of(experiment: Experiment) -> nn.Module:
-    """The network of a run, on one device."""
+def model_of(experiment: Experiment) -> Any:
+    """The network of a run, or its networks, on one device."""
     config, classes = experiment.config, len(experiment.facts.class_names)
     return call(config, "model", experiment.kind, num_classes=classes, axis_name=None)
 
@@ -331,6 +345,7 @@ def build_without_data(
     that are here.
     """
     check_moved(config)
+    check_generated(config)
     strategy = call(config, "parallel", devices)
     batch_size = config["loader"]["batch_size"]
     parallel.check_batch_size(batch_size, strategy.num_parts)

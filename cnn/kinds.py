@@ -2,22 +2,32 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
 import optax
-from flax import linen as nn
 
-from cnn import data, models
+from cnn import data, generators, models
 from cnn.core import Gather, Task
 from cnn.errors import UserError, unknown
 from cnn.evaluators import classification as classification_evaluator
 from cnn.evaluators import detection as detection_evaluator
+from cnn.evaluators import generation as generation_evaluator
 from cnn.evaluators import segmentation as segmentation_evaluator
 from cnn.pretrained.teacher import Teacher
-from cnn.tasks import classification, detection, segmentation
+from cnn.tasks import (
+    classification,
+    cyclegan,
+    detection,
+    gan,
+    pix2pix,
+    segmentation,
+    stylegan2,
+    vae,
+)
 
 HostBatch = Mapping[str, np.ndarray]
 _BLANK_BOXES = 100
@@ -29,24 +39,30 @@ class Kind(NamedTuple):
     Attributes:
         make: The task itself.
         examine: Its examination after training.
-        model: (name, keywords) -> the linen module.
-        target: Of the data, as in `data.SourceInfo`.
+        model: (name, keywords) -> the linen module, or `generators.Networks`.
+        target: Of the data, as in `data.SourceInfo`; "none" where nothing but images is read.
         blank: (batch size, image size) -> what a batch has beside images, to be learnt.
         examined: What `examine` needs of what the task predicts.
         as_fitted: Whether `examine` has the examples as the model saw them, or as they are stored.
         ready: Raises a UserError where something is missing that `examine` needs.
         options: What has the section `task` as keywords; None means `make` itself.
+        pictured: Of what the task predicts, the images that are kept as a sheet after each
+            evaluation; "" keeps none.
+        whole_state: Whether the state has something of its examples beside what optimizers and
+            batch norm average, so that replicas of it, which see different examples, would part.
     """
 
     make: Callable[..., Task[Any]]
     examine: Callable[..., Any]
-    model: Callable[..., nn.Module]
+    model: Callable[..., Any]
     target: str
     blank: Callable[[int, int], HostBatch]
     examined: tuple[str, ...]
     as_fitted: bool = False
     ready: Callable[[], None] | None = None
     options: Callable[..., Any] | None = None
+    pictured: str = ""
+    whole_state: bool = False
 
     @property
     def knobs(self) -> Callable[..., Any]:
@@ -67,6 +83,17 @@ def _blank_boxes(batch_size: int, image_size: int) -> HostBatch:
     del image_size
     boxes = np.zeros((batch_size, _BLANK_BOXES, 4), np.float32)
     return {"boxes": boxes, "box_labels": np.full(boxes.shape[:2], data.NO_OBJECT, np.int32)}
+
+
+def _blank_nothing(batch_size: int, image_size: int) -> HostBatch:
+    del batch_size, image_size
+    return {}
+
+
+def _generator(name: str, *, num_classes: int, **fields: Any) -> generators.Networks:
+    """Generators make images of no class."""
+    del num_classes
+    return models.generator(name, **fields)
 
 
 KINDS = {
@@ -98,6 +125,57 @@ KINDS = {
         as_fitted=True,
         ready=detection_evaluator.check_installed,
     ),
+    "gan": Kind(
+        gan.make,
+        generation_evaluator.examine_scores,
+        _generator,
+        target="none",
+        blank=_blank_nothing,
+        examined=("real_score", "made_score"),
+        options=gan.Options,
+        pictured="images",
+    ),
+    "stylegan2": Kind(
+        stylegan2.make,
+        generation_evaluator.examine_scores,
+        _generator,
+        target="none",
+        blank=_blank_nothing,
+        examined=("real_score", "made_score"),
+        options=stylegan2.Options,
+        pictured="images",
+        whole_state=True,
+    ),
+    "vae": Kind(
+        vae.make,
+        functools.partial(
+            generation_evaluator.examine_means, ("loss", "reconstruction", "divergence")
+        ),
+        _generator,
+        target="none",
+        blank=_blank_nothing,
+        examined=("loss", "reconstruction", "divergence"),
+        pictured="images",
+    ),
+    "pix2pix": Kind(
+        pix2pix.make,
+        functools.partial(generation_evaluator.examine_means, ("l1",)),
+        _generator,
+        target="pair",
+        blank=_blank_nothing,
+        examined=("l1",),
+        pictured="shown",
+    ),
+    "cyclegan": Kind(
+        cyclegan.make,
+        functools.partial(generation_evaluator.examine_means, ("cycle",)),
+        _generator,
+        target="pair",
+        blank=_blank_nothing,
+        examined=("cycle",),
+        pictured="shown",
+        whole_state=True,
+    ),
 }
 
 
@@ -123,10 +201,17 @@ def check_target(info: data.SourceInfo, config: Mapping[str, Any]) -> None:
         UserError: If they are.
     """
     task, target = config["task"]["name"], kind_of(config).target
+    if target == "none":
+        return
     if target == "class" and info.target != target:
         raise UserError(
             f"task.name='classification' learns one class a picture, but the labels of {info.name} "
             f"are of the kind {info.target!r} (data.options.table.target)"
+        )
+    if target == "pair" and info.target != target:
+        raise UserError(
+            f"task.name={task!r} learns from two images an example, but {info.name} has one; "
+            "data.source='pairs', 'unpaired' and 'outlines' have two"
         )
     if info.target != target:
         learnt, lacking, sources = _NEEDED[target]
@@ -168,8 +253,38 @@ def check_moved(config: Mapping[str, Any]) -> None:
             )
 
 
+def check_generated(config: Mapping[str, Any]) -> None:
+    """Refuses what a task that makes images has no use for.
+
+    Raises:
+        UserError: If such a task has it.
+    """
+    kind = kind_of(config)
+    if not kind.pictured:
+        return
+    if kind.whole_state and config["parallel"]["strategy"] == "pmap":
+        raise UserError(
+            f"task.name={config['task']['name']!r} keeps in its state what replicas do not share; "
+            "set parallel.strategy='mesh'"
+        )
+    preprocess = config["preprocess"]
+    if any(value != 0.5 for name in ("mean", "std") for value in preprocess[name]):
+        raise UserError(
+            "pixels of generators are from -1 to 1, so preprocess.mean and preprocess.std must be "
+            f"0.5, got {tuple(preprocess['mean'])} and {tuple(preprocess['std'])}"
+        )
+    off = {
+        "evaluation.views": (config["evaluation"]["views"], "center"),
+        "init.weights": (config["init"]["weights"], ""),
+        "whitening.num_images": (config["whitening"]["num_images"], 0),
+    }
+    for key, (value, wanted) in off.items():
+        if value != wanted:
+            raise UserError(f"{key} must be {wanted!r} where images are made, got {value!r}")
+
+
 def make_task(
-    model: nn.Module,
+    model: Any,
     tx: optax.GradientTransformation,
     gather: Gather | None,
     teacher: Teacher | None,
@@ -217,7 +332,7 @@ def make_model(
     axis_name: str | None = None,
     norm_group_size: int = 0,
     **fields: Any,
-) -> nn.Module:
-    """The network of the task: `models.classifier`, `models.segmenter` or `models.detector`."""
+) -> Any:
+    """The network of the task: of `models.classifier`, `segmenter`, `detector` or `generator`."""
     shared = {"axis_name": axis_name, "norm_group_size": norm_group_size}
     return kind.model(name, num_classes=num_classes, **shared, **fields)

@@ -26,6 +26,7 @@ from cnn.experiment import Experiment, Loop, call
 from cnn.feed import Feed
 from cnn.parallel import Strategy, hosts
 from cnn.pretrained.initialise import Initial
+from cnn.report import sheet
 from cnn.report.console import Console
 from cnn.report.log import MetricLog
 from cnn.resident import Block, Resident
@@ -285,6 +286,7 @@ def train(
             measured = None
             if due(step, loop.eval_every_steps, loop.num_steps):
                 measured = recorder.evaluated(step, evaluate, state)
+                recorder.pictured(step, workdir, state)
             if due(step, loop.checkpoint_every_steps, loop.num_steps):
                 recorder.save(checkpoints, Carry(state, tally), step, measured)
                 saved_step = step
@@ -377,6 +379,14 @@ class _Recorder:
         self._console.note(f"step {step}  {text}")
         self._clock += time.monotonic() - began
         return values
+
+    def pictured(self, step: int, workdir: pathlib.Path, state: Any) -> None:
+        """Keeps a sheet of the images that the task makes, where it makes any."""
+        began = time.monotonic()
+        images = self._experiment.pictures(state)
+        if images is not None and hosts.leads():
+            sheet.save_step(workdir, step, images)
+        self._clock += time.monotonic() - began
 
     def save(
         self,

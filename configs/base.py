@@ -34,6 +34,9 @@ def get_config() -> Any:
                 },
                 "folder": {"decode_min_px": 0},
                 "masks": {"images": "images", "masks": "masks", "class_names": ()},
+                "outlines": {"paired": True},
+                "pairs": {"b_to_a": False},
+                "unpaired": {"b_to_a": False},
                 "scenes": {
                     "num_train": 4000,
                     "num_eval": 500,
@@ -300,6 +303,76 @@ def get_detection() -> Any:
     With it go `data` with boxes, `model` (a name of cnn.detectors) and `checkpoint.best_metric`.
     """
     return ConfigDict({"name": "detection", "loss_weights": (), "accumulate_steps": 1})
+
+
+def get_gan() -> Any:
+    """The section `task` of a GAN's config: cnn.tasks.gan.Options.
+
+    With it go `model` (a name of cnn.generators), `preprocess.mean` and `.std` of 0.5, and
+    `checkpoint.best_metric`.
+    """
+    return ConfigDict(
+        {
+            "name": "gan",
+            "loss": "non_saturating",
+            "gradient_penalty": 0.0,
+            "critic_steps": 1,
+            "discriminator_rate": 1.0,
+            "accumulate_steps": 1,
+        }
+    )
+
+
+def get_stylegan2() -> Any:
+    """The section `task` of StyleGAN2's config: cnn.tasks.stylegan2.Options; see `get_gan`."""
+    return ConfigDict(
+        {
+            "name": "stylegan2",
+            "r1_weight": 10.0,
+            "r1_every_steps": 16,
+            "path_weight": 2.0,
+            "path_every_steps": 4,
+            "path_shrink": 2,
+            "mixing_rate": 0.9,
+            "discriminator_rate": 1.0,
+            "accumulate_steps": 1,
+        }
+    )
+
+
+def get_vae() -> Any:
+    """The section `task` of an autoencoder's config: cnn.tasks.vae.make; see `get_gan`."""
+    return ConfigDict(
+        {
+            "name": "vae",
+            "likelihood": "bernoulli",
+            "noise_std": 0.1,
+            "divergence_weight": 1.0,
+            "accumulate_steps": 1,
+        }
+    )
+
+
+def get_pix2pix() -> Any:
+    """The section `task` of a translation's config: cnn.tasks.pix2pix.make.
+
+    With it go `data` with pairs, `preprocess.channels` of both images together, and what `get_gan`
+    names.
+    """
+    return ConfigDict({"name": "pix2pix", "l1_weight": 100.0, "accumulate_steps": 1})
+
+
+def get_cyclegan() -> Any:
+    """The section `task` of a translation's config: cnn.tasks.cyclegan.make; see `get_pix2pix`."""
+    return ConfigDict(
+        {
+            "name": "cyclegan",
+            "cycle_weight": 10.0,
+            "identity_weight": 0.5,
+            "pool_size": 50,
+            "accumulate_steps": 1,
+        }
+    )
 
 
 def get_comparison() -> Any:

@@ -6,6 +6,7 @@ cnn evaluate --workdir=runs/lenet5 --on=calibration,per_class,linear_probe,knn
 cnn evaluate --workdir=runs/resnet50 --on=imagenet_v2 --root=imagenetv2-matched-frequency
 cnn evaluate --workdir=runs/resnet50 --on=imagenet_real --labels=real.json --tfds=imagenet2012
 cnn evaluate --weights=resnet50.pth --model=resnet50 --on=imagenet_r --root=imagenet-r
+cnn evaluate --workdir=runs/dcgan --on=generation --features=runs/lenet5
 
 Without --on the run's evaluation split is examined and the report written anew. With it:
 
@@ -17,6 +18,8 @@ Without --on the run's evaluation split is examined and the report written anew.
   calibration, per_class        how sure it is; recall, precision and F1 of each class
   knn, linear_probe, few_shot   what is learnt on its frozen features, with a training split
   throughput                    images a second of the forward pass
+  generation                    a generator's pictures beside the real ones, as a classifier sees
+                                them (--features): FID, precision, recall, share recognised
 
 What reads pictures takes those of --root (class folders; for what learns, train/ and val/) or
 --tfds, else the run's own. Classes are matched by name, number or WordNet id. Results are printed
@@ -63,6 +66,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--severities", default="1,2,3,4,5", metavar="N,N", help="default all")
     parser.add_argument("--batch_size", type=int, default=64, metavar="N", help="for --weights")
     parser.add_argument("--output", metavar="DIR", help="for results with --weights")
+    parser.add_argument(
+        "--features", default="", metavar="DIR", help="of generation: a classifier, run or weights"
+    )
+    parser.add_argument(
+        "--num", type=int, default=0, metavar="N", help="of generation: pictures made; 0: as real"
+    )
 
 
 def run(args: argparse.Namespace) -> int:

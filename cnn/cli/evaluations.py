@@ -175,6 +175,18 @@ def _few_shot(setting: Setting) -> Measurement:
     return few_shot.measure(setting.frozen, shots=shots, num_seeds=args.seeds, l2=args.l2)
 
 
+def _generation(setting: Setting) -> Measurement:
+    from cnn.cli import generate
+    from cnn.evaluators import generation
+
+    args, real = setting.args, setting.test()
+    opened = generate.open_generator(args)
+    if opened.latent_size is None:
+        raise UserError("generation is of pictures made anew, and this run translates pictures")
+    made = opened.generate({"latent": generate.draw(0, args.num or len(real), opened.latent_size)})
+    return generation.measure(setting.subject, made, real, opened.step)
+
+
 def _throughput(setting: Setting) -> Measurement:
     from cnn.evaluators import throughput
 
@@ -185,6 +197,7 @@ KINDS: dict[str, Callable[[Setting], Measurement]] = {
     "calibration": _calibration,
     "corruptions": _corruption(published=False),
     "few_shot": _few_shot,
+    "generation": _generation,
     "imagenet_a": _accuracy("imagenet_a", restricted=True),
     "imagenet_c": _corruption(published=True),
     "imagenet_r": _accuracy("imagenet_r", restricted=True),
@@ -217,7 +230,10 @@ def run(args: argparse.Namespace) -> int:
     workdir.start_jax()
     from cnn.report import evaluation, html, measurement
 
-    setting = _of_weights(args) if config is None else _of_run(args, config)
+    if config is not None and "generation" in kinds:
+        setting = _of_generator(args, config)
+    else:
+        setting = _of_weights(args) if config is None else _of_run(args, config)
     for name in kinds:
         found = KINDS[name](setting)
         print("\n".join(measurement.lines(found)), flush=True)
@@ -230,7 +246,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _check_flags(args: argparse.Namespace) -> None:
-    if args.workdir and (args.model or args.output):
+    if args.workdir and (args.output or (args.model and not args.features)):
         raise UserError("--model and --output are for --weights; a run has both")
     if args.weights and (args.best or args.step is not None):
         raise UserError("--step and --best are for --workdir; weights have no steps")
@@ -257,15 +273,32 @@ def _check_kinds(args: argparse.Namespace, kinds: Sequence[str]) -> None:
         raise UserError(f"--severities are from 1 to 5, got {args.severities}")
     for flag in ("k", "shots"):
         _numbers(args, flag)
+    _check_generation(args, kinds)
+
+
+def _check_generation(args: argparse.Namespace, kinds: Sequence[str]) -> None:
+    if args.num < 0:
+        raise UserError(f"--num must be at least 0, got {args.num}")
+    if "generation" not in kinds:
+        if args.features:
+            raise UserError("--features is for --on=generation")
+    elif len(kinds) > 1 or not args.workdir or not args.features:
+        raise UserError(
+            "generation is measured by itself, of a run (--workdir) whose pictures a classifier "
+            "looks at (--features=DIR of its run, or its weights)"
+        )
 
 
 def _of_run(args: argparse.Namespace, config: dict[str, Any]) -> Setting:
     from cnn import experiment as experiments
     from cnn.cli import workdir
 
-    if config["task"]["name"] != "classification":
-        raise UserError(f"--on is for classification, the run's task is {config['task']['name']!r}")
     directory = pathlib.Path(args.workdir)
+    if config["task"]["name"] != "classification":
+        raise UserError(
+            f"this is for classification, and the task of {directory} is "
+            f"{config['task']['name']!r}; for images that are made there is --on=generation"
+        )
     config = workdir.for_reading(config, args.views)
     if args.root or args.tfds:
         facts = workdir.read_facts(directory)
@@ -274,6 +307,24 @@ def _of_run(args: argparse.Namespace, config: dict[str, Any]) -> Setting:
         experiment = experiments.build(config)
     step, state = workdir.restore(directory, experiment, args.step, args.best)
     return Setting(args, experiment.subject(state, step), experiment.sources)
+
+
+def _of_generator(args: argparse.Namespace, config: dict[str, Any]) -> Setting:
+    """The classifier of --features, and the pictures that the generator learnt from."""
+    from cnn import experiment as experiments
+    from cnn.cli import workdir
+
+    looking = {**vars(args), "step": None, "best": False, "root": "", "tfds": ""}
+    directory = pathlib.Path(args.features)
+    if (directory / workdir.CONFIG).exists():
+        found = {**looking, "workdir": args.features}
+        setting = _of_run(argparse.Namespace(**found), workdir.read_config(directory))
+    else:
+        setting = _of_weights(argparse.Namespace(**{**looking, "weights": args.features}))
+    own = None
+    if not (args.root or args.tfds):
+        own = experiments.build(workdir.for_reading(config, None)).sources
+    return Setting(args, setting.subject, own)
 
 
 def _of_weights(args: argparse.Namespace) -> Setting:

@@ -183,10 +183,16 @@ def _restored(args: argparse.Namespace) -> tuple[Any, Any]:
     """The experiment of a run, and the state of the checkpoint that is asked for."""
     from cnn import experiment as experiments
     from cnn.cli import workdir
+    from cnn.errors import UserError
 
     directory = pathlib.Path(args.workdir)
     config, facts = workdir.read_config(directory), workdir.read_facts(directory)
     experiment = experiments.build_without_data(workdir.for_reading(config, args.views), facts)
+    if experiment.kind.pictured:
+        raise UserError(
+            f"the run's task is {config['task']['name']!r}, which makes pictures: "
+            f"cnn generate --workdir={directory}"
+        )
     _, state = workdir.restore(directory, experiment, args.step, args.best)
     return experiment, state
 

@@ -41,7 +41,8 @@ class SourceInfo(NamedTuple):
         target: What a label is: "class", the number of one class; "multi", an array with 1 for each
             class that the picture shows; "float", an array of numbers to predict; "mask", 0, since
             each pixel has a class: `class_names[example["mask"][row, column]]`; "boxes", 0, since
-            each object has one: `class_names[example["box_labels"][i]]`.
+            each object has one: `class_names[example["box_labels"][i]]`; "pair",
+            0, since the image is two, the second behind the first in its channels.
     """
 
     name: str

@@ -16,6 +16,7 @@ from cnn.data.fashion import fashion_mnist
 from cnn.data.folder import folder
 from cnn.data.masks import masks
 from cnn.data.objects import boxes
+from cnn.data.pairs import outlines, pairs, unpaired
 from cnn.data.sampling import Concatenation
 from cnn.data.scenes import scenes
 from cnn.data.shards import shards
@@ -42,10 +43,11 @@ def open_sources(
         source: The kind: "mnist5k" (embedded), "folder" (your own pictures), "table" (CSV or JSONL
             of paths and labels), "shards" (tar files as WebDataset writes them), "tfds", "idx" (the
             files of MNIST and its kin), "fashion_mnist" (such files, and the names of its classes),
-            "npz", "synthetic" (nothing is read), and with a class for each pixel or with
-            boxes of objects "scenes" (composed of the embedded digits), "masks" (folders of
-            pictures and of masks) and "boxes" (pictures with annotations of COCO's, PASCAL VOC's or
-            YOLO's formats).
+            "npz", "synthetic" (nothing is read). With a class for each pixel or with boxes of
+            objects: "scenes" (composed of the embedded digits), "masks" (folders of pictures and of
+            masks) and "boxes" (pictures with annotations of COCO's, PASCAL VOC's or YOLO's
+            formats). With two images an example: "pairs" (pictures of both side by side),
+            "unpaired" (two folders) and "outlines" (of the embedded digits).
         root: The folder of class folders, of tables, of shards, of IDX files or of the folders of
             pictures and masks or annotations; the npz file.
             "tfds": where data sets were prepared; "" is tfds's own default. "fashion_mnist": "" is
@@ -64,7 +66,8 @@ def open_sources(
             is held out, in (0, 1); always the same files.
         cache_mb: Decoded images are kept in memory up to this many megabytes a source, so that a
             small data set is decoded once; 0 keeps none.
-        options: By kind, its own arguments (see `cnn.data.folder`, `masks`, `objects`, `scenes`,
+        options: By kind, its own arguments (see `cnn.data.folder`, `masks`, `objects`, `pairs`,
+            `scenes`,
             `shards`, `synthetic` and `table`); only those of `source` are read.
 
     Raises:
@@ -142,6 +145,14 @@ def _open_boxes(request: _Request) -> Sources:
     return boxes(request.root, request.train_split, request.eval_split, **request.options)
 
 
+def _open_pairs(request: _Request) -> Sources:
+    return pairs(request.root, request.train_split, request.eval_split, **request.options)
+
+
+def _open_unpaired(request: _Request) -> Sources:
+    return unpaired(request.root, request.train_split, request.eval_split, **request.options)
+
+
 def _open_tfds(request: _Request) -> Sources:
     return tfds(request.name, request.root, request.train_split, request.eval_split)
 
@@ -166,11 +177,14 @@ _KINDS = {
     "masks": _Kind(_open_masks, uses=_SPLIT, decodes=True),
     "mnist5k": _Kind(lambda request: mnist5k(), uses=(), decodes=False),
     "npz": _Kind(lambda request: npz(request.root), uses=("root",), decodes=False),
+    "outlines": _Kind(lambda request: outlines(**request.options), uses=(), decodes=False),
+    "pairs": _Kind(_open_pairs, uses=_SPLIT, decodes=True),
     "scenes": _Kind(lambda request: scenes(**request.options), uses=(), decodes=True),
     "shards": _Kind(_open_shards, uses=_SPLIT, decodes=True, many=True),
     "synthetic": _Kind(lambda request: synthetic(**request.options), uses=(), decodes=False),
     "table": _Kind(_open_table, uses=_SPLIT, decodes=True, many=True),
     "tfds": _Kind(_open_tfds, uses=("name", *_SPLIT), decodes=True),
+    "unpaired": _Kind(_open_unpaired, uses=_SPLIT, decodes=True),
 }
 
 
@@ -179,6 +193,6 @@ def _defaults(function: Callable[..., Any]) -> dict[str, Any]:
     return {p.name: p.default for p in parameters if p.kind is p.KEYWORD_ONLY}
 
 
-_OWN = (boxes, folder, masks, scenes, shards, synthetic, table)
+_OWN = (boxes, folder, masks, outlines, pairs, scenes, shards, synthetic, table, unpaired)
 OPTIONS = {function.__name__: _defaults(function) for function in _OWN}
 """By kind, the arguments that only it has, with their defaults."""

@@ -1,10 +1,9 @@
 """The registry of networks: a name -> a linen module, whose file is imported when it is asked for.
 
-`classifier` makes logits, `segmenter` those of each pixel, `detector` finds objects, `backbone`
-makes features for other tasks. The
-parameters of a classifier are `{"backbone": ..., "head": ...}`, so a dense task takes weights over
-by path. In every family the first convolution is `backbone/stem_conv` and the last layer
-`head/logits`.
+`classifier` makes logits, `segmenter` those of each pixel, `detector` finds objects, `generator`
+makes pictures, `backbone` makes features for other tasks. The parameters of a classifier are
+`{"backbone": ..., "head": ...}`, so a dense task takes weights over by path. In every family the
+first convolution is `backbone/stem_conv` and the last layer `head/logits`.
 """
 
 import csv
@@ -22,7 +21,7 @@ from flax import linen
 from jaxtyping import Array, Float
 
 from cnn import detectors as detection
-from cnn import errors, heads, macs, nn
+from cnn import errors, generators, heads, macs, nn
 from cnn.models._names import NAMES
 from cnn.nn.family import Features, Source
 
@@ -39,6 +38,7 @@ __all__ = [
     "detectors",
     "families",
     "family_of",
+    "generator",
     "layers_above",
     "measure",
     "names",
@@ -128,7 +128,7 @@ def classifier(
     body_fields, head_fields = _fields(family.Backbone), _fields(head) - {"num_classes"}
     row = family.VARIANTS[name]
     values = {**row, **_values(name, overrides, body_fields | head_fields)}
-    sync = _sync(name, axis_name, norm_group_size)
+    sync = _sync(name, family.Backbone, axis_name, norm_group_size)
     of_head = _known(values, head_fields)
     if hasattr(head, "sync"):
         # Auxiliary classifiers have batch norm too.
@@ -156,7 +156,8 @@ def backbone(
     family = _module(name)
     fields = _fields(family.Backbone)
     values = {**family.VARIANTS[name], **_values(name, overrides, fields)}
-    return family.Backbone(**_known(values, fields), **_sync(name, axis_name, norm_group_size))
+    sync = _sync(name, family.Backbone, axis_name, norm_group_size)
+    return family.Backbone(**_known(values, fields), **sync)
 
 
 def layers_above(path: Sequence[str], *, name: str, **overrides: Any) -> int:
@@ -298,6 +299,35 @@ def detector(
     )
 
 
+def generator(
+    name: str, *, axis_name: str | None = None, norm_group_size: int = 0, **overrides: Any
+) -> generators.Networks:
+    """The generator of that name, with what it is trained with.
+
+    Args:
+        name: One of `generators.names()`.
+        axis_name: As for `classifier`.
+        norm_group_size: As for `classifier`.
+        **overrides: Fields of the networks, by name; one that several have goes to each.
+
+    Raises:
+        UserError: If there is no such network, field or dtype.
+    """
+    family = generators.family(name)
+    classes = ((part, getattr(family, part.capitalize(), None)) for part in generators.PARTS)
+    parts = {part: module for part, module in classes if module is not None}
+    fields = {part: _fields(module) for part, module in parts.items()}
+    row = {**family.VARIANTS[name], **overrides}
+    values = _values(name, row, set().union(*fields.values()))
+    made = {
+        part: parts[part](
+            **_known(values, known), **_sync(name, parts[part], axis_name, norm_group_size)
+        )
+        for part, known in fields.items()
+    }
+    return generators.Networks(**made)
+
+
 def backbone_of(name: str, **fields: Any) -> tuple[str, dict[str, Any]]:
     """Of a segmenter or detector: its backbone's name, and in what fields that is not registered.
 
@@ -426,11 +456,13 @@ def _module(name: str) -> ModuleType:
     return importlib.import_module(f"{__name__}.{family_of(name)}")
 
 
-def _sync(name: str, axis_name: str | None, norm_group_size: int) -> dict[str, nn.Sync]:
-    """The field of families that have batch norm."""
+def _sync(
+    name: str, module: Any, axis_name: str | None, norm_group_size: int
+) -> dict[str, nn.Sync]:
+    """The field of modules that have batch norm."""
     if norm_group_size < 0:
         raise errors.UserError(f"norm_group_size must be at least 0, got {norm_group_size}")
-    if hasattr(_module(name).Backbone, "sync"):
+    if hasattr(module, "sync"):
         return {"sync": nn.Sync(axis_name, norm_group_size)}
     if norm_group_size:
         raise errors.UserError(

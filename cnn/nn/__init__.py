@@ -9,6 +9,7 @@ from cnn.nn.batch_norm import WHOLE_BATCH, BatchNorm, Standardised, Sync, standa
 from cnn.nn.cbam import ConvolutionalBlockAttention
 from cnn.nn.conv import Conv
 from cnn.nn.conv_norm import Style, conv_norm
+from cnn.nn.conv_transpose import ConvTranspose
 from cnn.nn.cross_stage import CrossStage
 from cnn.nn.dense import Dense
 from cnn.nn.divisible import make_divisible
@@ -29,6 +30,7 @@ __all__ = [
     "BatchNorm",
     "Call",
     "Conv",
+    "ConvTranspose",
     "ConvolutionalBlockAttention",
     "CrossStage",
     "Dense",

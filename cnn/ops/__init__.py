@@ -6,7 +6,7 @@ or backend is one change here. Images are NHWC, kernels HWIO.
 
 from cnn.ops import boxes
 from cnn.ops.adaptive_pooling import adaptive_avg_pool
-from cnn.ops.convolution import conv
+from cnn.ops.convolution import conv, conv_transpose
 from cnn.ops.formulation import stock
 from cnn.ops.fully_connected import dense
 from cnn.ops.gelu import gelu
@@ -30,6 +30,7 @@ __all__ = [
     "avg_pool",
     "boxes",
     "conv",
+    "conv_transpose",
     "dense",
     "gelu",
     "hold",

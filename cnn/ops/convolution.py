@@ -8,6 +8,7 @@ from jax.interpreters import ad
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
+from cnn.errors import UserError
 from cnn.ops import depthwise, double, formulation, grouped, onednn, plain, products
 from cnn.ops.window import Padding, Pair, Slide, check_fits, pair, sides
 
@@ -54,6 +55,47 @@ def conv(
     if formulation.is_stock():
         return plain.forward(x, kernel, slide)
     return formulation.bind(_CONV, x, kernel, spec=slide)
+
+
+def conv_transpose(
+    x: Float[Array, "batch height width channels"],
+    kernel: Float[Array, "kernel_height kernel_width features channels"],
+    *,
+    stride: Pair = 1,
+    padding: Padding = 0,
+    output_padding: int = 0,
+) -> Float[Array, "batch new_height new_width features"]:
+    """The transpose of `conv`, which makes maps larger: torch's `conv_transpose2d`.
+
+    It is what the convolution with this kernel, from the result to `x`, gives back to its image. A
+    side of n pixels becomes (n - 1) * stride + kernel - padding on both sides + output_padding.
+
+    Args:
+        x: The images, of the kernel's dtype.
+        kernel: The weights, as that convolution has them.
+        stride: Pixels between what neighbouring pixels become.
+        padding: Taken away outside.
+        output_padding: Rows below and columns to the right that are added, less than the stride.
+
+    Raises:
+        UserError: If nothing is left, or `output_padding` reaches the stride.
+    """
+    if not 0 <= output_padding < min(pair(stride)):
+        raise UserError(
+            f"output_padding must be at least 0 and below the stride {stride}, got {output_padding}"
+        )
+    window = (kernel.shape[0], kernel.shape[1])
+    height, width = (
+        (length - 1) * step + taps - sum(outside) + output_padding
+        for length, step, taps, outside in zip(
+            x.shape[1:3], pair(stride), window, sides(padding), strict=True
+        )
+    )
+    check_fits((height, width), window, padding=padding, dilation=1)
+    slide = Slide((height, width), window, pair(stride), sides(padding), (1, 1))
+    if formulation.is_stock():
+        return plain.image_gradient(x, kernel, slide)
+    return formulation.bind(_IMAGE_GRADIENT, x, kernel, spec=slide)
 
 
 def _formulations(slide: Slide, group_channels: int, dtype: DTypeLike) -> ModuleType:

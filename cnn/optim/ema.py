@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from typing import Any
 
@@ -9,12 +10,12 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from cnn.core import Batch, Key, Metrics, Task, TrainState
+from cnn.core import Batch, Key, Metrics, Task
 from cnn.errors import UserError, unknown
 
 
 def with_ema(
-    task: Task[TrainState],
+    task: Task[Any],
     num_steps: int = 1,
     *,
     decay: float,
@@ -22,15 +23,16 @@ def with_ema(
     every_steps: int = 1,
     write_back: bool = False,
     ramp: str = "count",
-) -> Task[TrainState]:
+) -> Task[Any]:
     """The task with an exponential moving average of parameters and batch statistics.
 
     Batch statistics are averaged too, since those of the newest parameters do not fit averaged
-    ones. With `write_back` the average is lookahead's slow weights (Zhang et al. 2019, "Lookahead
-    optimizer", algorithm 1: `every_steps=5`, `decay=0.5`, `ramp="none"`), but for the statistics.
+    ones. Of several networks the one that predicts is averaged: of a GAN the generator. With
+    `write_back` the average is lookahead's slow weights (Zhang et al. 2019, "Lookahead optimizer",
+    algorithm 1: `every_steps=5`, `decay=0.5`, `ramp="none"`), but for the statistics.
 
     Args:
-        task: A supervised task.
+        task: Any.
         num_steps: Length of the training, for the ramp `cubic`.
         decay: In [0, 1), for instance 0.9999; 0 means no average.
         evaluate: Whether evaluation and prediction use the average.
@@ -50,37 +52,45 @@ def with_ema(
         raise UserError(f"ema.every_steps must be at least 1, got {every_steps}")
     decay_at = _make_ramp(decay, num_steps, ramp)
 
-    def init(key: Key, batch: Batch) -> TrainState:
+    def init(key: Key, batch: Batch) -> Any:
         state = task.init(key, batch)
+        own = task.predicting(state)
         # A copy, since two leaves that share a buffer cannot both be donated.
-        return state._replace(ema=jax.tree.map(jnp.copy, (state.params, state.model_state)))
+        ema = jax.tree.map(jnp.copy, (own.params, own.model_state))
+        return task.with_predicting(state, own._replace(ema=ema))
 
-    def step(state: TrainState, batch: Batch, key: Key) -> tuple[TrainState, Metrics]:
-        new, metrics = task.step(state, batch, key)
+    def step(state: Any, batch: Batch, key: Key) -> tuple[Any, Metrics]:
+        moved, metrics = task.step(state, batch, key)
+        new = task.predicting(moved)
         rate = 1.0 - decay_at(state.step.astype(jnp.float32))
-        due = new.step % every_steps == 0
+        due = moved.step % every_steps == 0
         if every_steps > 1:
             rate = jnp.where(due, rate, 0.0)
         trained = (new.params, new.model_state)
-        ema = optax.incremental_update(trained, state.ema, rate)
+        ema = optax.incremental_update(trained, task.predicting(state).ema, rate)
         if write_back:
             params, model_state = jax.tree.map(lambda x, y: jnp.where(due, x, y), ema, trained)
             new = new._replace(params=params, model_state=model_state)
-        return new._replace(ema=ema), metrics
+        return task.with_predicting(moved, new._replace(ema=ema)), metrics
 
-    def averaged(state: TrainState) -> TrainState:
-        params, model_state = state.ema
-        return state._replace(params=params, model_state=model_state)
+    trained = dataclasses.replace(task, init=init, step=step)
+    return averaging(trained) if evaluate else trained
 
-    if not evaluate:
-        return Task(init, step, task.evaluate, task.predict, task.features)
+
+def averaging(task: Task[Any]) -> Task[Any]:
+    """The task that evaluates, predicts and makes features by its average."""
+
+    def averaged(state: Any) -> Any:
+        own = task.predicting(state)
+        params, model_state = own.ema
+        return task.with_predicting(state, own._replace(params=params, model_state=model_state))
+
     features = task.features
-    return Task(
-        init,
-        step,
-        lambda state, batch: task.evaluate(averaged(state), batch),
-        lambda state, batch: task.predict(averaged(state), batch),
-        features and (lambda state, batch: features(averaged(state), batch)),
+    return dataclasses.replace(
+        task,
+        evaluate=lambda state, batch: task.evaluate(averaged(state), batch),
+        predict=lambda state, batch: task.predict(averaged(state), batch),
+        features=features and (lambda state, batch: features(averaged(state), batch)),
     )
 
 

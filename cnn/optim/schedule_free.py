@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -10,15 +11,16 @@ import jax.numpy as jnp
 import optax
 import optax.contrib
 
-from cnn.core import Batch, Key, Metrics, Task, TrainState
+from cnn.core import Batch, Key, Metrics, Task
 from cnn.errors import UserError
+from cnn.optim.ema import averaging
 
 
 class ScheduleFree(NamedTuple):
     """What becomes of the optimizer, and of the task."""
 
     optimizer: Callable[[optax.GradientTransformation], optax.GradientTransformation]
-    task: Callable[[Task[TrainState]], Task[TrainState]]
+    task: Callable[[Task[Any]], Task[Any]]
 
 
 def make_schedule_free(
@@ -52,30 +54,22 @@ def make_schedule_free(
             tx, lambda count: learning_rate(count - 1), b1=b1, weight_lr_power=weight_lr_power
         )
 
-    def wrap(task: Task[TrainState]) -> Task[TrainState]:
-        def init(key: Key, batch: Batch) -> TrainState:
+    def wrap(task: Task[Any]) -> Task[Any]:
+        def init(key: Key, batch: Batch) -> Any:
             state = task.init(key, batch)
+            own = task.predicting(state)
             # A copy, since two leaves that share a buffer cannot both be donated.
-            return state._replace(ema=jax.tree.map(jnp.copy, (state.params, state.model_state)))
+            ema = jax.tree.map(jnp.copy, (own.params, own.model_state))
+            return task.with_predicting(state, own._replace(ema=ema))
 
-        def step(state: TrainState, batch: Batch, key: Key) -> tuple[TrainState, Metrics]:
-            new, metrics = task.step(state, batch, key)
+        def step(state: Any, batch: Batch, key: Key) -> tuple[Any, Metrics]:
+            moved, metrics = task.step(state, batch, key)
+            new = task.predicting(moved)
             free = _state_of(new.opt_state)
             params = optax.contrib.schedule_free_eval_params(free, new.params)
-            return new._replace(ema=(params, new.model_state)), metrics
+            return task.with_predicting(moved, new._replace(ema=(params, new.model_state))), metrics
 
-        def averaged(state: TrainState) -> TrainState:
-            params, model_state = state.ema
-            return state._replace(params=params, model_state=model_state)
-
-        features = task.features
-        return Task(
-            init,
-            step,
-            lambda state, batch: task.evaluate(averaged(state), batch),
-            lambda state, batch: task.predict(averaged(state), batch),
-            features and (lambda state, batch: features(averaged(state), batch)),
-        )
+        return averaging(dataclasses.replace(task, init=init, step=step))
 
     return ScheduleFree(optimizer, wrap)
 

@@ -15,6 +15,7 @@ import jax
 from jax.extend import core
 
 from cnn import macs
+from cnn.core import all_params
 from cnn.ops import formulation
 from cnn.plan.costs import Costs, Memory
 from cnn.plan.hlo import Traffic
@@ -36,7 +37,7 @@ def estimate(step: Step, num_chips: int, chips_per_host: int) -> Costs:
     cost: Any = traced.lower().cost_analysis()
     # Counts take the body of a loop once, and the parts of a batch are a loop.
     turns = step.experiment.config["task"]["accumulate_steps"]
-    gradients = _bytes_of(state.params)
+    gradients = _bytes_of(all_params(state))
     sent = 2 * gradients * (num_chips - 1) / num_chips
     return Costs(
         Memory(_bytes_of((state, batch)), most_alive(traced.jaxpr.jaxpr), 0),

@@ -10,6 +10,7 @@ import jax
 
 from cnn import data, train
 from cnn import experiment as experiments
+from cnn.core import all_params
 from cnn.errors import UserError
 
 
@@ -27,7 +28,7 @@ class Step(NamedTuple):
     @property
     def num_parameters(self) -> int:
         """Trained numbers."""
-        return sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(self.args[0].params))
+        return sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(all_params(self.args[0])))
 
 
 def make_step(

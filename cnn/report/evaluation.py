@@ -45,9 +45,9 @@ class Evaluation(NamedTuple):
     model after `step` updates. `confusion[t, p]` counts the examples of class t that were taken for
     class p; `class_names` names both axes. `mistakes` come worst first and need not be all. `views`
     is what the model saw of each example: "center", or the name of views that were averaged.
-    `unit` is what the confusion matrix counts: "examples", "pixels" or "objects". Of the latter two
-    a mistake is that of a whole picture: the commonest one, and as `probability` the share of
-    pixels or objects that are wrong.
+    `unit` is what the confusion matrix counts: "examples", "pixels" or "objects", or "images" where
+    nothing has classes and it is empty. Of pixels and objects a mistake is that of a whole picture:
+    the commonest one, and as `probability` the share of them that are wrong.
     """
 
     metrics: Mapping[str, float]
@@ -73,6 +73,8 @@ class Evaluation(NamedTuple):
                 f"right)  loss {self.metrics['loss']:.4f}"
             )
         shown = "  ".join(f"{name} {value:.4f}" for name, value in self.metrics.items())
+        if self.unit == "images":
+            return f"{shown}  ({self.num_examples:,} examples)"
         counted = self.confusion[:-1] if self.unit == "objects" else self.confusion
         return f"{shown}  ({self.num_examples:,} examples, {int(counted.sum()):,} {self.unit})"
 

@@ -20,6 +20,7 @@ from cnn.report import (
     picture,
     reliability,
     scores,
+    sheet,
     text,
 )
 from cnn.report.evaluation import Evaluation
@@ -43,9 +44,8 @@ class Tile(NamedTuple):
 def write_report(workdir: str | pathlib.Path, *, evaluation: Evaluation | None) -> pathlib.Path:
     """Makes `workdir/report.html` from what the run has written so far, whole or not at all.
 
-    Reads `config.json`, `environment.json`, `metrics.jsonl` and `evaluations`, each of which may be
-    missing. Equal
-    input gives an equal page.
+    Reads `config.json`, `environment.json`, `metrics.jsonl`, `evaluations` and `samples`, each of
+    which may be missing. Equal input gives an equal page.
 
     Args:
         workdir: The directory of the run.
@@ -66,6 +66,7 @@ def write_report(workdir: str | pathlib.Path, *, evaluation: Evaluation | None) 
         records=read_metrics(workdir),
         evaluation=evaluation,
         measurements=measurement.load_all(workdir),
+        samples=sheet.kept(workdir),
     )
     path = workdir / REPORT_FILE
     files.write_atomically(path, page.encode())
@@ -80,6 +81,7 @@ def render(
     records: history.Records,
     evaluation: Evaluation | None,
     measurements: Sequence[measurement.Measurement] = (),
+    samples: Sequence[sheet.Kept] = (),
 ) -> str:
     """The page as text.
 
@@ -91,6 +93,7 @@ def render(
         records: The lines of the metric log.
         evaluation: See `write_report`.
         measurements: Of further evaluations, each a section.
+        samples: Sheets of images that were made in training.
     """
     package = importlib.resources.files("cnn.report")
     environment_of_page = jinja2.Environment(
@@ -107,6 +110,7 @@ def render(
         tiles=_tiles(records, per_epoch, evaluation),
         notices=_notices(found, evaluation),
         curves=figures.curves(found, steps_per_epoch=per_epoch),
+        samples=[(f"{one.step:,}", picture.data_uri(one.sheet)) for one in samples],
         results=_results(found, evaluation),
         evaluation=evaluation,
         classes=_class_rows(evaluation),

@@ -135,7 +135,7 @@ def make(
     def loss_fn(
         params: Params, model_state: ModelState, batch: Batch, key: Key
     ) -> tuple[Float[Array, ""], tuple[ModelState, Metrics]]:
-        images, weight = _without_padding(batch)
+        images, weight = without_padding(batch)
         images, kept = mix(key, images, weight)
         logits, sown, moved = forward_sown(model, params, model_state, images, key)
         targets = _targets(chosen, mix_targets(one_hot(batch["label"], logits), kept))
@@ -216,7 +216,7 @@ def one_hot(labels: Int[Array, " batch"], logits: Logits) -> Logits:
     return jax.nn.one_hot(labels, logits.shape[-1])
 
 
-def _without_padding(batch: Batch) -> tuple[Any, Float[Array, " batch"]]:
+def without_padding(batch: Batch) -> tuple[Any, Float[Array, " batch"]]:
     """The images, those of padding zero, and the weights, 1 where there are none."""
     images, weight = batch["image"], batch.get("weight")
     if weight is None:

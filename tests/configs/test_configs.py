@@ -59,8 +59,19 @@ def test_section_lists_every_knob_of_its_function(section):
         assert set(values) == expected
 
 
-@pytest.mark.parametrize("section", [base.get_segmentation, base.get_detection])
-def test_section_of_another_task_lists_every_knob(section):
+@pytest.mark.parametrize(
+    "section",
+    [
+        base.get_segmentation,
+        base.get_detection,
+        base.get_gan,
+        base.get_stylegan2,
+        base.get_vae,
+        base.get_pix2pix,
+        base.get_cyclegan,
+    ],
+)
+def test_section_of_a_task_lists_every_knob(section):
     values = section()
     assert set(values) - {"name"} == keywords(kinds.KINDS[values.name].knobs)
 

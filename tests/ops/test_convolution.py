@@ -57,3 +57,38 @@ def test_conv_keeps_the_dtype():
 def test_a_kernel_larger_than_the_image_is_an_error():
     with pytest.raises(UserError, match="too small"):
         ops.conv(jnp.ones((1, 2, 2, 1)), jnp.ones((3, 3, 1, 1)))
+
+
+def slow_conv_transpose(x, kernel, stride, padding, output_padding):
+    """The definition: each pixel lays its kernel down, and the margin is taken away."""
+    taps, count = kernel.shape[0], x.shape[1]
+    side = (count - 1) * stride + taps + output_padding
+    out = np.zeros((len(x), side, side, kernel.shape[2]))
+    for i, j in np.ndindex(count, count):
+        rows, columns = (slice(at * stride, at * stride + taps) for at in (i, j))
+        out[:, rows, columns] += np.einsum("bc,hwfc->bhwf", x[:, i, j], kernel)
+    inside = slice(padding, side - padding)
+    return out[:, inside, inside]
+
+
+@pytest.mark.parametrize(
+    ("count", "taps", "stride", "padding", "output_padding"),
+    [(1, 4, 1, 0, 0), (5, 4, 2, 1, 0), (4, 3, 2, 1, 1), (3, 2, 2, 0, 0), (4, 3, 1, 1, 0)],
+)
+def test_conv_transpose_is_its_definition(count, taps, stride, padding, output_padding):
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((2, count, count, 3)).astype(np.float32)
+    kernel = rng.standard_normal((taps, taps, 5, 3)).astype(np.float32)
+    options = {"stride": stride, "padding": padding, "output_padding": output_padding}
+    ours = ops.conv_transpose(jnp.asarray(x), jnp.asarray(kernel), **options)
+    slow = slow_conv_transpose(x, kernel, stride, padding, output_padding)
+    np.testing.assert_allclose(ours, slow, rtol=1e-4, atol=1e-5)
+    with ops.stock():
+        stock = ops.conv_transpose(jnp.asarray(x), jnp.asarray(kernel), **options)
+    np.testing.assert_allclose(stock, slow, rtol=1e-4, atol=1e-5)
+
+
+def test_an_output_padding_of_a_stride_is_an_error():
+    with pytest.raises(UserError, match="output_padding must be at least 0 and below the stride 2"):
+        x, kernel = jnp.ones((1, 2, 2, 1)), jnp.ones((3, 3, 1, 1))
+        ops.conv_transpose(x, kernel, stride=2, output_padding=2)

@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -55,6 +56,39 @@ def test_the_average_is_that_of_numpy_with_statistics(rate):
         measured = measure(state, BATCH)
         assert float(measured["w"]) == pytest.approx(w, rel=1e-5)
         assert float(measured["mean"]) == pytest.approx(mean, rel=1e-5)
+
+
+class Two(NamedTuple):
+    predicts: core.TrainState
+    judges: core.TrainState
+
+    @property
+    def step(self):
+        return self.predicts.step
+
+
+def test_of_two_networks_the_one_that_predicts_is_averaged():
+    one = counting_task()
+
+    def step(state, batch, key):
+        (predicts, metrics), (judges, _) = (one.step(part, batch, key) for part in state)
+        return Two(predicts, judges), metrics
+
+    def evaluate(state, batch):
+        return {"predicts": state.predicts.params["w"], "judges": state.judges.params["w"]}
+
+    def init(key, batch):
+        return Two(one.init(key, batch), one.init(key, batch))
+
+    task = core.Task(init, step, evaluate, evaluate, part="predicts")
+    task = optim.with_ema(task, decay=0.5, evaluate=True, ramp="none")
+    state = task.init(KEY, BATCH)
+    for _ in range(2):
+        state, _ = task.step(state, BATCH, KEY)
+    assert state.judges.ema is None
+    averaged = 0.5 * (0.5 * 5.0 + 0.5 * 1.0) + 0.5 * 4.0
+    assert task.evaluate(state, BATCH) == {"predicts": averaged, "judges": 4.0}
+    assert core.all_params(state) == ({"w": 4.0}, {"w": 4.0})
 
 
 @pytest.mark.parametrize(("ramp", "power"), [("cubic", 3), ("none", 0)])

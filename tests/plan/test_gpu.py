@@ -1,7 +1,10 @@
+import pathlib
+
 import jax
 import jax.numpy as jnp
 
-from cnn import macs
+from cnn import macs, models
+from cnn.cli import config_file
 from cnn.plan import chips, gpu
 from cnn.plan.plan import Request, make_plan
 from tests import tiny
@@ -60,3 +63,18 @@ def test_parts_of_a_batch_change_the_operations_by_nothing():
     )
     assert parts.flops == whole.flops
     assert parts.temporary_bytes < whole.temporary_bytes
+
+
+def test_of_several_networks_all_parameters_and_gradients_count():
+    path = pathlib.Path(__file__).parents[2] / "configs/mnist5k/dcgan.py"
+    config = config_file.read(str(path), ["--config.model.name=dcgan_test"])
+    plan = make_plan(config, Request(chips.parse("h100:8")))
+    networks = models.generator("dcgan_test")
+    latents, images = jnp.zeros((1, 6)), jnp.zeros((1, 28, 28, 1))
+    count = sum(
+        leaf.size
+        for network, x in ((networks.generator, latents), (networks.discriminator, images))
+        for leaf in jax.tree.leaves(jax.eval_shape(network.init, jax.random.key(0), x)["params"])
+    )
+    assert plan.parameters == count
+    assert plan.sent_bytes == 2 * 4 * count * 7 / 8

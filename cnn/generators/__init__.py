@@ -1,0 +1,66 @@
+"""Networks that make pictures, and their registry.
+
+A file holds a family: `VARIANTS`, `source(name)`, a `Generator`, and a `Discriminator` or an
+`Encoder` that it is trained with. A row has fields of these; one that two have goes to both.
+`models.generator` builds them. Pictures of generators have pixels from -1 to 1.
+"""
+
+import dataclasses
+import importlib
+from types import ModuleType
+
+from flax import linen
+
+from cnn import errors
+
+_NAMES: dict[str, tuple[str, ...]] = {
+    "dcgan": ("dcgan", "wgan_gp", "dcgan_small", "dcgan_test"),
+    "pix2pix": ("pix2pix", "pix2pix_128", "pix2pix_small", "pix2pix_test"),
+    "cyclegan": ("cyclegan", "cyclegan_6blocks", "cyclegan_test"),
+    "stylegan2": ("stylegan2", "stylegan2_256", "stylegan2_small", "stylegan2_test"),
+    "vae": ("vae", "vae_small", "vae_test"),
+}
+_FAMILIES = {name: family for family, members in _NAMES.items() for name in members}
+
+PARTS = ("generator", "discriminator", "encoder")
+"""What a family may have; its file has each as a class of that name."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Networks:
+    """What is trained together.
+
+    Attributes:
+        generator: Latents [batch, latent_size], or images, to images, with the keyword `train`.
+        discriminator: Images to scores, higher for real ones; None where there is none.
+        encoder: Images to what is known of their latents; None where there is none.
+    """
+
+    generator: linen.Module
+    discriminator: linen.Module | None = None
+    encoder: linen.Module | None = None
+
+
+def names() -> tuple[str, ...]:
+    """The registered names."""
+    return tuple(_FAMILIES)
+
+
+def family_of(name: str) -> str:
+    """The family of a registered name, which is the name of a file.
+
+    Raises:
+        UserError: If there is no such name.
+    """
+    if name not in _FAMILIES:
+        raise errors.unknown("generator", name, _FAMILIES)
+    return _FAMILIES[name]
+
+
+def family(name: str) -> ModuleType:
+    """The file of a registered name.
+
+    Raises:
+        UserError: If there is no such name.
+    """
+    return importlib.import_module(f"{__name__}.{family_of(name)}")

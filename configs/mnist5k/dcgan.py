@@ -1,0 +1,39 @@
+"""A small DCGAN on 4,000 real digits.
+
+    cnn train --config=configs/mnist5k/dcgan.py --workdir=runs/dcgan
+    cnn evaluate --workdir=runs/dcgan --on=generation --features=runs/lenet5
+    cnn generate --workdir=runs/dcgan --out=digits.png
+
+Expected: not run yet; experiments/dcgan has the runs.
+"""
+
+from typing import Any
+
+from configs import base
+from configs.mnist5k import digits
+
+
+def get_config(arg: str = "") -> Any:
+    """Adam at 2e-4 with a momentum of 0.5, as in the paper's section 4; takes no argument.
+
+    Differs from the paper: digits of 28 pixels, half-size networks, an averaged generator, batches
+    of 64.
+    """
+    del arg
+    config = digits.get_config()
+    config.preprocess.update(mean=(0.5,), std=(0.5,))
+    config.augment.update(rotate_degrees=10.0, shift_fraction=0.05, scale_fraction=0.1)
+    config.model.name = "dcgan_small"
+    with config.unlocked():
+        config.task = base.get_gan()
+    config.optimizer.update(name="adam", learning_rate=2e-4)
+    config.optimizer.options.adam.b1 = 0.5
+    config.regularization.weight_decay = 0.0
+    config.schedule.update(name="constant", warmup_epochs=0.0)
+    config.ema.decay = 0.999
+    config.train.update(
+        num_epochs=75.0, log_every_steps=62, eval_every_steps=620, checkpoint_every_steps=620
+    )
+    # No number says which of a GAN's checkpoints is best.
+    config.checkpoint.update(keep_best=0, best_metric="eval/loss", best_mode="min")
+    return config
