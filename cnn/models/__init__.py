@@ -7,11 +7,10 @@ first convolution is `backbone/stem_conv` and the last layer `head/logits`.
 """
 
 import csv
-import dataclasses
 import functools
 import importlib
 import importlib.resources
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from types import ModuleType
 from typing import Any, NamedTuple
 
@@ -22,6 +21,7 @@ from jaxtyping import Array, Float
 
 from cnn import detectors as detection
 from cnn import errors, generators, heads, macs, nn
+from cnn.models._fields import fields_of, known_of, sync_of, values_of
 from cnn.models._names import NAMES
 from cnn.nn.family import Features, Source
 
@@ -125,16 +125,16 @@ def classifier(
         raise errors.UserError(f"num_classes is {num_classes}: a classifier needs at least one")
     family = _module(name)
     head = getattr(family, "Head", nn.LinearHead)
-    body_fields, head_fields = _fields(family.Backbone), _fields(head) - {"num_classes"}
+    body_fields, head_fields = fields_of(family.Backbone), fields_of(head) - {"num_classes"}
     row = family.VARIANTS[name]
-    values = {**row, **_values(name, overrides, body_fields | head_fields)}
-    sync = _sync(name, family.Backbone, axis_name, norm_group_size)
-    of_head = _known(values, head_fields)
+    values = {**row, **values_of(name, overrides, body_fields | head_fields)}
+    sync = sync_of(name, family.Backbone, axis_name, norm_group_size)
+    of_head = known_of(values, head_fields)
     if hasattr(head, "sync"):
         # Auxiliary classifiers have batch norm too.
         of_head |= sync
     return Classifier(
-        backbone=family.Backbone(**_known(values, body_fields), **sync),
+        backbone=family.Backbone(**known_of(values, body_fields), **sync),
         head=head(num_classes=num_classes, **of_head),
     )
 
@@ -154,10 +154,10 @@ def backbone(
         UserError: If there is no such network, field or dtype.
     """
     family = _module(name)
-    fields = _fields(family.Backbone)
-    values = {**family.VARIANTS[name], **_values(name, overrides, fields)}
-    sync = _sync(name, family.Backbone, axis_name, norm_group_size)
-    return family.Backbone(**_known(values, fields), **sync)
+    fields = fields_of(family.Backbone)
+    values = {**family.VARIANTS[name], **values_of(name, overrides, fields)}
+    sync = sync_of(name, family.Backbone, axis_name, norm_group_size)
+    return family.Backbone(**known_of(values, fields), **sync)
 
 
 def layers_above(path: Sequence[str], *, name: str, **overrides: Any) -> int:
@@ -181,7 +181,7 @@ def layers_above(path: Sequence[str], *, name: str, **overrides: Any) -> int:
         )
     if path[0] == "head":
         return 0
-    return count(path[1], backbone(name, **_known(overrides, _fields(family.Backbone))))
+    return count(path[1], backbone(name, **known_of(overrides, fields_of(family.Backbone))))
 
 
 def whitening_kernel(
@@ -204,8 +204,8 @@ def whitening_kernel(
             f"{name} is of the family {family_of(name)!r}, which trains its first kernel; set "
             f"whitening.num_images=0 (it is set from images in {', '.join(known)})"
         )
-    fields = _fields(_module(name).Backbone)
-    body: Any = backbone(name, **_known(overrides, fields))
+    fields = fields_of(_module(name).Backbone)
+    body: Any = backbone(name, **known_of(overrides, fields))
     return make(images, size=body.patch_size)
 
 
@@ -236,20 +236,20 @@ def segmenter(
     family = heads.family(name)
     row = {"auxiliary_width": None, **family.VARIANTS[name], **overrides}
     body, width = row.pop("backbone"), row.pop("auxiliary_width")
-    fields = _fields(_module(body).Backbone), _fields(family.Head) - {"num_classes"}
-    values = _values(name, row, fields[0] | fields[1])
+    fields = fields_of(_module(body).Backbone), fields_of(family.Head) - {"num_classes"}
+    values = values_of(name, row, fields[0] | fields[1])
     sync = {"axis_name": axis_name, "norm_group_size": norm_group_size}
     head = family.Head(
         num_classes=num_classes,
         sync=nn.Sync(axis_name, norm_group_size),
-        **_known(values, fields[1]),
+        **known_of(values, fields[1]),
     )
     auxiliary = None
     if width is not None:
         fcn = importlib.import_module("cnn.heads.fcn")
-        shared = _known(_values(name, overrides, set(overrides)), {"dropout_rate", "dtype"})
+        shared = known_of(values_of(name, overrides, set(overrides)), {"dropout_rate", "dtype"})
         auxiliary = fcn.Head(num_classes, width, "previous", sync=head.sync, **shared)
-    return heads.Segmenter(backbone(body, **sync, **_known(values, fields[0])), head, auxiliary)
+    return heads.Segmenter(backbone(body, **sync, **known_of(values, fields[0])), head, auxiliary)
 
 
 def detector(
@@ -281,10 +281,13 @@ def detector(
     family = detection.family(name)
     row = {**family.VARIANTS[name], **overrides}
     body = row.pop("backbone")
-    fields = _fields(_module(body).Backbone), _fields(family.Detector) - {"num_classes", "backbone"}
-    values = _values(name, row, fields[0] | fields[1])
+    fields = (
+        fields_of(_module(body).Backbone),
+        fields_of(family.Detector) - {"num_classes", "backbone"},
+    )
+    values = values_of(name, row, fields[0] | fields[1])
     shared = {"axis_name": axis_name, "norm_group_size": norm_group_size}
-    part = backbone(body, **shared, **_known(values, fields[0]))
+    part = backbone(body, **shared, **known_of(values, fields[0]))
     if frozen_norm:
         if not hasattr(part, "sync"):
             raise errors.UserError(
@@ -295,7 +298,7 @@ def detector(
         backbone=part,
         num_classes=num_classes,
         sync=nn.Sync(axis_name, norm_group_size),
-        **_known(values, fields[1]),
+        **known_of(values, fields[1]),
     )
 
 
@@ -316,12 +319,12 @@ def generator(
     family = generators.family(name)
     classes = ((part, getattr(family, part.capitalize(), None)) for part in generators.PARTS)
     parts = {part: module for part, module in classes if module is not None}
-    fields = {part: _fields(module) for part, module in parts.items()}
+    fields = {part: fields_of(module) for part, module in parts.items()}
     row = {**family.VARIANTS[name], **overrides}
-    values = _values(name, row, set().union(*fields.values()))
+    values = values_of(name, row, set().union(*fields.values()))
     made = {
         part: parts[part](
-            **_known(values, known), **_sync(name, parts[part], axis_name, norm_group_size)
+            **known_of(values, known), **sync_of(name, parts[part], axis_name, norm_group_size)
         )
         for part, known in fields.items()
     }
@@ -341,7 +344,7 @@ def backbone_of(name: str, **fields: Any) -> tuple[str, dict[str, Any]]:
     family = detection.family(name) if name in detectors() else heads.family(name)
     row = {**family.VARIANTS[name], **fields}
     body = row["backbone"]
-    return body, _known(row, _fields(_module(body).Backbone))
+    return body, known_of(row, fields_of(_module(body).Backbone))
 
 
 def network(name: str, **fields: Any) -> linen.Module:
@@ -454,52 +457,3 @@ def _table() -> dict[str, ModelInfo]:
 
 def _module(name: str) -> ModuleType:
     return importlib.import_module(f"{__name__}.{family_of(name)}")
-
-
-def _sync(
-    name: str, module: Any, axis_name: str | None, norm_group_size: int
-) -> dict[str, nn.Sync]:
-    """The field of modules that have batch norm."""
-    if norm_group_size < 0:
-        raise errors.UserError(f"norm_group_size must be at least 0, got {norm_group_size}")
-    if hasattr(module, "sync"):
-        return {"sync": nn.Sync(axis_name, norm_group_size)}
-    if norm_group_size:
-        raise errors.UserError(
-            f"norm_group_size is {norm_group_size}, but {name} has no batch norm; leave it at 0"
-        )
-    return {}
-
-
-def _known(values: Mapping[str, Any], fields: set[str]) -> dict[str, Any]:
-    """What of a row and of overrides is the backbone's, or the head's."""
-    return {key: value for key, value in values.items() if key in fields}
-
-
-def _fields(module: Any) -> set[str]:
-    """The fields that can be overridden; `sync` has arguments of its own."""
-    known = {field.name for field in dataclasses.fields(module)}
-    return known - {"parent", "name", "sync"}
-
-
-def _values(name: str, overrides: Mapping[str, Any], known: set[str]) -> dict[str, Any]:
-    """The overrides as linen wants them: hashable, and with dtypes that exist."""
-    values = {}
-    for key, value in overrides.items():
-        if key not in known:
-            raise errors.unknown(f"field of {name}", key, known)
-        # A config holds lists, a module must be hashable.
-        values[key] = tuple(value) if isinstance(value, list) else value
-    if "dtype" in values:
-        values["dtype"] = _dtype(values["dtype"])
-    return values
-
-
-def _dtype(value: Any) -> Any:
-    try:
-        dtype = jnp.dtype(value)
-    except TypeError:
-        dtype = None
-    if dtype is None or not jnp.issubdtype(dtype, jnp.floating):
-        raise errors.unknown("dtype", str(value), ("bfloat16", "float16", "float32", "float64"))
-    return dtype
