@@ -1,6 +1,5 @@
-"""Every kind of task on the one loop: over devices as on one, and resumed as unbroken."""
+"""Segmentation on the loop: over devices as on one, and resumed as unbroken."""
 
-import importlib
 import io
 import json
 
@@ -13,17 +12,12 @@ from cnn import experiment as experiments
 from cnn import train
 from cnn.report.console import Console
 from cnn.report.log import read_metrics
+from configs.scenes import unet
 
-SCENES = {
+SMALL = {
     "preprocess": {"image_size": 32},
     "data": {"options": {"scenes": {"size_px": 32, "num_train": 32, "num_eval": 10}}},
-}
-TASKS = {
-    "segmentation": ("configs.scenes.unet", {**SCENES, "model": {"widths": (4, 8)}}),
-}
-"""A config of each kind, and what makes it small."""
-
-STEADY = {
+    "model": {"widths": (4, 8)},
     "loader": {"batch_size": 8, "num_threads": 1},
     "evaluation": {"batch_size": 8},
     "schedule": {"name": "constant", "warmup_epochs": 0.0},
@@ -41,17 +35,16 @@ def merged(values, changes):
     return values
 
 
-def run(task, directory, num_steps=4, **parallel):
+def run(directory, num_steps=4, **parallel):
     """Trains in the directory; the experiment."""
-    module, small = TASKS[task]
-    config = json.loads(json.dumps(importlib.import_module(module).get_config().to_dict()))
+    config = json.loads(json.dumps(unet.get_config().to_dict()))
     cadence = {
         "num_steps": num_steps,
         "log_every_steps": 1,
         "eval_every_steps": num_steps,
         "checkpoint_every_steps": 2,
     }
-    changes = json.loads(json.dumps([small, STEADY, {"train": cadence, "parallel": parallel}]))
+    changes = json.loads(json.dumps([SMALL, {"train": cadence, "parallel": parallel}]))
     for change in changes:
         merged(config, change)
     experiment = experiments.build(config)
@@ -63,24 +56,23 @@ def run(task, directory, num_steps=4, **parallel):
 
 def lines(directory):
     """What was measured, without what differs between equal runs."""
-    found = [
+    return [
         {name: value for name, value in line.items() if not name.startswith("perf/")}
         for line in read_metrics(directory)
     ]
-    return found
 
 
-@pytest.fixture(scope="module", params=TASKS)
-def unbroken(request, tmp_path_factory):
-    """(task, directory of a run of one device, its experiment)."""
-    directory = tmp_path_factory.mktemp(request.param)
-    return request.param, directory, run(request.param, directory)
+@pytest.fixture(scope="module")
+def unbroken(tmp_path_factory):
+    """(directory of a run of one device, its experiment)."""
+    directory = tmp_path_factory.mktemp("unbroken")
+    return directory, run(directory)
 
 
 @pytest.mark.parametrize("parallel", [{"strategy": "mesh"}, {"strategy": "pmap"}])
 def test_eight_devices_measure_what_one_does(unbroken, tmp_path, parallel):
-    task, directory, _ = unbroken
-    run(task, tmp_path, **parallel, num_devices=8)
+    directory, _ = unbroken
+    run(tmp_path, **parallel, num_devices=8)
     alone, shared = lines(directory), lines(tmp_path)
     assert [line.keys() for line in alone] == [line.keys() for line in shared]
     for one, other in zip(alone, shared, strict=True):
@@ -91,9 +83,9 @@ def test_eight_devices_measure_what_one_does(unbroken, tmp_path, parallel):
 
 
 def test_a_resumed_run_is_the_unbroken_one_bit_for_bit(unbroken, tmp_path):
-    task, directory, experiment = unbroken
-    run(task, tmp_path, num_steps=2)
-    run(task, tmp_path, num_steps=4)
+    directory, experiment = unbroken
+    run(tmp_path, num_steps=2)
+    run(tmp_path, num_steps=4)
 
     def measured(found):
         return [line for line in lines(found) if "train/loss" in line]
