@@ -459,12 +459,13 @@ def defaults(task: str = "classification") -> dict[str, Any]:
         for name, function in optim.OPTIMIZERS.items()
         for p in inspect.signature(function).parameters.values()
     }
-    return options | {
-        f"{section}.{p.name}": list(p.default) if isinstance(p.default, tuple) else p.default
+    found = options | {
+        f"{section}.{p.name}": p.default
         for section, function in {**SECTIONS, "task": KINDS[task].knobs}.items()
         for p in inspect.signature(function).parameters.values()
         if p.kind is p.KEYWORD_ONLY and p.default is not p.empty
     }
+    return {key: list(x) if isinstance(x, tuple) else x for key, x in found.items()}
 
 
 def call(config: Config, section: str, *args: Any, **derived: Any) -> Any:

@@ -1,6 +1,7 @@
 """From a config to the parts of a run."""
 
 import contextlib
+import json
 
 import jax
 import numpy as np
@@ -171,7 +172,9 @@ def test_a_config_that_is_older_than_a_section_or_key_has_its_defaults():
     experiment = experiments.build(config)
     assert experiment.augment().sizes_px == (28,)
     assert next(experiment.eval_batches())["image"].ndim == 4
-    assert experiments.defaults()["by_epoch.sizes_px"] == []
+    known = experiments.defaults()
+    assert known["by_epoch.sizes_px"] == known["data.options.masks.class_names"] == []
+    assert json.loads(json.dumps(known)) == known
 
 
 @pytest.mark.parametrize(
