@@ -2,7 +2,7 @@
 
     cnn train --config=configs/scenes/unet.py --workdir=runs/scenes
 
-Expected: not run yet; experiments/unet has the runs.
+Expected: mIoU 0.909 of one seed (experiments/unet).
 """
 
 from typing import Any
