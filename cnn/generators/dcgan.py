@@ -29,7 +29,7 @@ Images = Float[Array, "batch height width channels"]
 VARIANTS: dict[str, dict[str, Any]] = {
     "dcgan": {},
     "wgan_gp": {"discriminator_norm": "none"},
-    "dcgan_small": {"image_size": 28, "channels": 1, "widths": (64, 128)},
+    "dcgan_small": {"image_size": 32, "channels": 1, "widths": (32, 64, 128)},
     "dcgan_test": {"image_size": 28, "channels": 1, "widths": (4, 8), "latent_size": 6},
 }
 

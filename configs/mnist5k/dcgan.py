@@ -4,7 +4,7 @@
     cnn evaluate --workdir=runs/dcgan --on=generation --features=runs/lenet5
     cnn generate --workdir=runs/dcgan --out=digits.png
 
-Expected: not run yet; experiments/dcgan has the runs.
+Expected: 66.5 % of its digits recognised by a LeNet-5; experiments/dcgan has the runs.
 """
 
 from typing import Any
@@ -14,19 +14,21 @@ from configs.mnist5k import digits
 
 
 def get_config(arg: str = "") -> Any:
-    """Adam at 2e-4 with a momentum of 0.5, as in the paper's section 4; takes no argument.
+    """Adam with a momentum of 0.5, as in the paper's section 4; takes no argument.
 
-    Differs from the paper: digits of 28 pixels, half-size networks, an averaged generator, batches
-    of 64.
+    Differs from the paper: digits of 32 pixels, smaller networks, batches of 64, an averaged
+    generator; and the generator's rate is 1e-3, five times the discriminator's (Chen et al. 2016,
+    "InfoGAN", appendix C, of MNIST).
     """
     del arg
     config = digits.get_config()
-    config.preprocess.update(mean=(0.5,), std=(0.5,))
+    config.preprocess.update(image_size=32, mean=(0.5,), std=(0.5,))
     config.augment.update(rotate_degrees=10.0, shift_fraction=0.05, scale_fraction=0.1)
     config.model.name = "dcgan_small"
     with config.unlocked():
         config.task = base.get_gan()
-    config.optimizer.update(name="adam", learning_rate=2e-4)
+    config.task.discriminator_rate = 0.2
+    config.optimizer.update(name="adam", learning_rate=1e-3)
     config.optimizer.options.adam.b1 = 0.5
     config.regularization.weight_decay = 0.0
     config.schedule.update(name="constant", warmup_epochs=0.0)

@@ -15,6 +15,7 @@ ROOT = pathlib.Path(__file__).parents[2]
 TINY = [
     f"--config={ROOT / 'configs/mnist5k/dcgan.py'}",
     "--config.model.name=dcgan_test",
+    "--config.preprocess.image_size=28",
     "--config.loader.batch_size=16",
     "--config.evaluation.batch_size=250",
     "--config.train.log_every_steps=2",

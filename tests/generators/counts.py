@@ -5,8 +5,6 @@ COUNTS = {
     "dcgan": {"generator": 3_576_704, "discriminator": 2_765_568},
     # The same with biases instead of norms: + 64 + 128 + 256 + 512 - 2 (128 + 256 + 512).
     "wgan_gp": {"generator": 3_576_704, "discriminator": 2_764_736},
-    # By hand: 49 * 100 * 128 + 256 + 16 * 128 * 64 + 128 + 16 * 64; 16 * 64 + 16 * 64 * 128 + 256
-    # + 49 * 128.
     # The authors' PyTorch code prints 54.414, 2.769, 11.378 and 2.765 million.
     "pix2pix": {"generator": 54_413_955, "discriminator": 2_768_705},
     "pix2pix_128": {"generator": 41_828_995, "discriminator": 2_768_705},
@@ -23,5 +21,7 @@ COUNTS = {
     "vae": {"generator": 1_218_275, "encoder": 1_738_976},
     # As above: 1, 32 and 64 channels; 16 to 49 * 64, and that to 2 * 16.
     "vae_small": {"generator": 86_625, "encoder": 133_760},
-    "dcgan_small": {"generator": 759_680, "discriminator": 138_624},
+    # By hand: 16 in out of 100, 128, 64, 32, 1 channels and 2 (128 + 64 + 32); of 1, 32, 64, 128, 1
+    # channels and 2 (64 + 128).
+    "dcgan_small": {"generator": 369_600, "discriminator": 166_784},
 }
