@@ -37,7 +37,7 @@ def shrink(config: Config) -> dict[str, Any]:
     model = {**config["model"], "name": name}
     full_size = size = config["preprocess"]["image_size"]
     if name != config["model"]["name"]:
-        size = _source(name).image_size
+        size = models.source(name).image_size
         model = {key: value for key, value in model.items() if key not in _SIZES}
     if model["norm_group_size"]:
         model["norm_group_size"] = BATCH_SIZE // 2
@@ -46,7 +46,7 @@ def shrink(config: Config) -> dict[str, Any]:
     images = {
         "num_train": BATCH_SIZE,
         "num_eval": _NUM_EVAL,
-        "num_classes": _source(config["model"]["name"]).num_classes,
+        "num_classes": models.source(config["model"]["name"]).num_classes,
         "height": side,
         "width": side,
         "channels": config["preprocess"]["channels"],
@@ -106,10 +106,6 @@ def small_model(name: str) -> str:
     if f"{family}_test" not in known:
         raise UserError(f"the family {family} has no {family}_test to try a row with")
     return f"{family}_test"
-
-
-def _source(name: str) -> models.Source:
-    return detectors.family(name).source(name) if name in detectors.names() else models.source(name)
 
 
 def _compressed(config: Config, ratio: float) -> dict[str, dict[str, Any]]:
