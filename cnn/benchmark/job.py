@@ -11,6 +11,9 @@ MODES = ("train", "infer")
 SIDES = ("flax", "torch")
 """What `ours` can be measured against."""
 
+NUM_OBJECTS = 8
+"""In an image of noise, of a detector; COCO's have seven."""
+
 DTYPES = ("bfloat16", "float16", "float32")
 
 

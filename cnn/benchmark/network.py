@@ -13,7 +13,7 @@ import optax
 
 from cnn import allocator, macs, models, ops, optim, parallel
 from cnn.benchmark import devices, host, trace
-from cnn.benchmark.job import Network, Prepared
+from cnn.benchmark.job import NUM_OBJECTS, Network, Prepared
 from cnn.core import Batch, Key, Metrics, Task, merge
 from cnn.errors import UserError
 from cnn.kinds import KINDS, Kind
@@ -166,13 +166,10 @@ class JaxNetwork:
     def _noise(self, batch_size: int) -> dict[str, np.ndarray]:
         job, rng = self._job, np.random.default_rng(0)
         shape = (batch_size, job.image_size, job.image_size, job.channels)
-        targets = {
-            name: rng.integers(job.num_classes, size=x.shape).astype(x.dtype)
-            for name, x in self._kind.blank(batch_size, job.image_size).items()
-        }
+        blank = self._kind.blank(batch_size, job.image_size)
         return {
             "image": rng.standard_normal(shape, np.float32),
-            **targets,
+            **{name: _drawn(name, x, job.num_classes, rng) for name, x in blank.items()},
             "weight": np.ones(batch_size, np.float32),
         }
 
@@ -205,6 +202,18 @@ def _make_task(kind: Kind, model: Any, *, train: bool) -> Task[Any]:
             options={},
         )
     return kind.make(model, tx)
+
+
+def _drawn(name: str, blank: np.ndarray, num_classes: int, rng: np.random.Generator) -> np.ndarray:
+    """What is to be learnt of a batch of noise: any classes, and of objects any boxes."""
+    if name == "boxes":
+        corners = np.sort(rng.uniform(size=(*blank.shape[:2], 2, 2)), axis=2)
+        return corners.reshape(blank.shape).astype(blank.dtype)
+    classes = rng.integers(num_classes, size=blank.shape).astype(blank.dtype)
+    if name == "box_labels":
+        # The rest stays padding.
+        classes[:, NUM_OBJECTS:] = blank[:, NUM_OBJECTS:]
+    return classes
 
 
 def _planned_bytes(compiled: Any) -> int | None:

@@ -8,46 +8,12 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from cnn.benchmark import host, torch_unet
+from cnn.benchmark import host, torch_models
 from cnn.benchmark.job import Network, Operation, Prepared
-from cnn.errors import UserError, unknown
 
 WARM_UP_STEPS = 2
 TRIED_STEPS = 3
-AUXILIARY_WEIGHT = 0.5
-"""Of a segmenter's auxiliary head, as in torchvision's training and ours."""
 LAYOUTS = ("contiguous", "channels_last")
-_SAME_IN_TIMM = (
-    *("convnext_atto", "convnext_femto", "convnext_pico", "convnext_nano", "convnext_xlarge"),
-    *("convnextv2_atto", "convnextv2_femto", "convnextv2_pico", "convnextv2_nano"),
-    *("convnextv2_tiny", "convnextv2_base", "convnextv2_large", "convnextv2_huge"),
-    *("resnet18d", "resnet34d", "resnet50d", "resnet101d", "ecaresnet50d", "seresnext50_32x4d"),
-    *("seresnet18", "seresnet34", "seresnet50", "seresnet101", "seresnet152"),
-)
-TIMM = {
-    **{name: name for name in _SAME_IN_TIMM},
-    "deit3_b_16": "deit3_base_patch16_224",
-    "deit3_s_16": "deit3_small_patch16_224",
-    "deit_b_16_distilled": "deit_base_distilled_patch16_224",
-    "deit_s_16_distilled": "deit_small_distilled_patch16_224",
-    "deit_ti_16_distilled": "deit_tiny_distilled_patch16_224",
-    "mixer_b_16": "mixer_b16_224",
-    "mixer_l_16": "mixer_l16_224",
-    "mixer_s_16": "mixer_s16_224",
-    "mobilenet_v1": "mobilenetv1_100",
-    "resnet101_v2": "resnetv2_101",
-    "resnet50_v2": "resnetv2_50",
-    "vit_s_16": "vit_small_patch16_224",
-    "vit_s_32": "vit_small_patch32_224",
-    "vit_ti_16": "vit_tiny_patch16_224",
-}
-"""timm's names of what torchvision lacks; those that both torchvision and we have are the same."""
-
-UNETS = {
-    "unet": {"padding": 0, "widths": (64, 128, 256, 512, 1024)},
-    "unet_padded": {"padding": 1, "widths": (64, 128, 256, 512, 1024)},
-}
-"""What neither has: `torch_unet.make`'s."""
 
 
 class TorchNetwork:
@@ -94,38 +60,25 @@ class TorchNetwork:
     def _make_step(self, layout: str) -> Callable[[], None]:
         torch, job = self._torch, self._job
         form = _memory_format(torch, layout)
-        model = _model(job).to(memory_format=form).train(job.mode == "train")
-        shape = (job.batch_size, job.channels, job.image_size, job.image_size)
-        images = torch.randn(shape).to(memory_format=form)
-        labels = torch.randint(job.num_classes, (job.batch_size, *_target_shape(model, images)))
-        dtype = getattr(torch, job.dtype)
+        model = torch_models.make(torch, job).to(memory_format=form).train(job.mode == "train")
         optimizer = torch.optim.SGD(model.parameters(), lr=1e-3, momentum=0.9)
+        forward, loss = torch_models.calls(torch, model, job, form)
 
-        def forward() -> Any:
+        def cast() -> Any:
             # Parameters stay float32, as ours do.
-            cast = torch.autocast("cpu", dtype) if job.dtype != "float32" else None
-            with cast or contextlib.nullcontext():
-                outputs = model(images)
-                if isinstance(outputs, dict):
-                    return outputs
-                # GoogLeNet and Inception have auxiliary logits beside.
-                return {"out": getattr(outputs, "logits", outputs)}
-
-        def loss() -> Any:
-            outputs = forward()
-            entropy = torch.nn.functional.cross_entropy
-            total = entropy(outputs["out"].float(), labels)
-            if "aux" in outputs:
-                total = total + AUXILIARY_WEIGHT * entropy(outputs["aux"].float(), labels)
-            return total
+            if job.dtype == "float32":
+                return contextlib.nullcontext()
+            return torch.autocast("cpu", getattr(torch, job.dtype))
 
         def train() -> None:
             optimizer.zero_grad(set_to_none=True)
-            loss().backward()
+            with cast():
+                total = loss()
+            total.backward()
             optimizer.step()
 
         def infer() -> None:
-            with torch.inference_mode():
+            with torch.inference_mode(), cast():
                 forward()
 
         return train if job.mode == "train" else infer
@@ -217,45 +170,3 @@ def _time(call: Callable[[], None], repeats: int) -> float:
 
 def _memory_format(torch: Any, layout: str) -> Any:
     return {"contiguous": torch.contiguous_format, "channels_last": torch.channels_last}[layout]
-
-
-def _target_shape(model: Any, images: Any) -> tuple[int, ...]:
-    """Of one image's labels: none for a classifier, height and width for a segmenter's pixels."""
-    torch = importlib.import_module("torch")
-    was_training = model.training
-    with torch.inference_mode():
-        outputs = model.eval()(images[:1])
-    model.train(was_training)
-    logits = outputs["out"] if isinstance(outputs, dict) else outputs
-    return tuple(logits.shape[2:])
-
-
-def _model(job: Network) -> Any:
-    options: dict[str, Any] = {"num_classes": job.num_classes}
-    if job.model in UNETS:
-        torch = importlib.import_module("torch")
-        return torch_unet.make(torch, channels=job.channels, **options, **UNETS[job.model])
-    if job.model in TIMM:
-        timm = _package("timm")
-        if job.model.startswith(("vit", "deit", "mixer")):
-            options["img_size"] = job.image_size
-        return timm.create_model(TIMM[job.model], in_chans=job.channels, **options)
-    torchvision = _package("torchvision")
-    dense = torchvision.models.list_models(module=torchvision.models.segmentation)
-    known = [*torchvision.models.list_models(module=torchvision.models), *dense]
-    if job.model not in known:
-        raise unknown("model of torchvision or timm", job.model, [*known, *TIMM, *UNETS])
-    if job.model in dense:
-        options |= {"weights_backbone": None}
-        if not job.model.startswith("lraspp"):
-            options |= {"aux_loss": True}
-    if job.model.startswith("vit"):
-        options["image_size"] = job.image_size
-    return torchvision.models.get_model(job.model, **options)
-
-
-def _package(name: str) -> Any:
-    try:
-        return importlib.import_module(name)
-    except ImportError as error:
-        raise UserError(f"{name} cannot be imported ({error}); pip install {name}") from error

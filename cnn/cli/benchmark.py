@@ -4,10 +4,10 @@
     cnn benchmark --ops --against=flax
     cnn benchmark --op=conv:8x56x56x96,k7,g96 --op=max_pool:8x112x112x64,k3,s2,p1
 
-A row is a network in a mode: a training step is that of cnn train (a classifier's or a segmenter's,
-SGD with momentum, all devices) on a batch of noise. Each side of a row runs in a process of its
-own; in each round every side runs once, in turns, so that ratios are of neighbours in time; the
-first step of a turn is not counted.
+A row is a network in a mode: a training step is that of cnn train (of a classifier, segmenter or
+detector, SGD with momentum, all devices) on a batch of noise. Each side of a row runs in a process
+of its own; in each round every side runs once, in turns, so that ratios are of neighbours in time;
+the first step of a turn is not counted.
 
 --against=flax is our network on plain lax operations; --against=torch is torchvision's or timm's,
 eager, in the faster of contiguous and channels_last, with as many threads as JAX has cores; on a

@@ -45,6 +45,16 @@ def test_a_segmenter_learns_pixels():
     assert side.count().parameters == 1759
 
 
+def test_noise_of_a_detector_has_boxes_with_area_and_padding():
+    side = JaxNetwork(TRAIN._replace(model="yolo_free_test", batch_size=2), stock=False)
+    noise = side._noise(2)
+    height, width = noise["boxes"][..., 2:].T[::-1] - noise["boxes"][..., :2].T[::-1]
+    assert (height > 0).all() and (width > 0).all()
+    assert noise["boxes"].min() >= 0 and noise["boxes"].max() <= 1
+    labels = noise["box_labels"]
+    assert (labels[:, : job.NUM_OBJECTS] >= 0).all() and (labels[:, job.NUM_OBJECTS :] == -1).all()
+
+
 def test_inference_keeps_no_optimizer_and_changes_nothing():
     side = JaxNetwork(INFER, stock=False)
     side.prepare(None)
