@@ -174,7 +174,7 @@ def layers_above(path: Sequence[str], *, name: str, **overrides: Any) -> int:
     family = _module(name)
     count = getattr(family, "layers_above", None)
     if count is None:
-        known = [other for other in NAMES if hasattr(_module(f"{other}_test"), "layers_above")]
+        known = [other for other in NAMES if hasattr(_file(other), "layers_above")]
         raise errors.UserError(
             f"{name} is of the family {family_of(name)!r}, whose layers are not counted, so "
             f"optimizer.layer_decay must be 1 (they are in {', '.join(known)})"
@@ -199,7 +199,7 @@ def whitening_kernel(
     """
     make = getattr(_module(name), "whitening_kernel", None)
     if make is None:
-        known = [other for other in NAMES if hasattr(_module(f"{other}_test"), "whitening_kernel")]
+        known = [other for other in NAMES if hasattr(_file(other), "whitening_kernel")]
         raise errors.UserError(
             f"{name} is of the family {family_of(name)!r}, which trains its first kernel; set "
             f"whitening.num_images=0 (it is set from images in {', '.join(known)})"
@@ -456,4 +456,8 @@ def _table() -> dict[str, ModelInfo]:
 
 
 def _module(name: str) -> ModuleType:
-    return importlib.import_module(f"{__name__}.{family_of(name)}")
+    return _file(family_of(name))
+
+
+def _file(family: str) -> ModuleType:
+    return importlib.import_module(f"{__name__}.{family}")
