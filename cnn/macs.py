@@ -7,7 +7,7 @@ zeros that a transposed convolution puts between pixels do not.
 
 import functools
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Hashable, Iterator
 from typing import Any
 
 import jax
@@ -52,7 +52,7 @@ def _of_equation(equation: core.JaxprEqn) -> int:
     stock = formulation.stock_of(primitive)
     if stock is not None:
         # Other formulations may take more, as products with zeros, or hide them in sums.
-        return count(functools.partial(stock, **params), *(v.aval for v in equation.invars))
+        return _of_formulation(stock, params["spec"], *(v.aval for v in equation.invars))
     inner = [_of_jaxpr(jaxpr) for jaxpr in _jaxprs(params)]
     if primitive is core.primitives.cond_p:
         return max(inner)
@@ -64,6 +64,11 @@ def _of_equation(equation: core.JaxprEqn) -> int:
     elif primitive.name == "shard_map":
         turns = params["mesh"].size
     return turns * sum(inner)
+
+
+@functools.lru_cache(maxsize=4096)
+def _of_formulation(stock: formulation.Formulation, spec: Hashable, *avals: Any) -> int:
+    return count(functools.partial(stock, spec=spec), *avals)
 
 
 def _of_convolution(equation: core.JaxprEqn) -> int:

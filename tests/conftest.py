@@ -4,7 +4,8 @@ import os
 import pathlib
 
 import jax
-from jaxtyping import install_import_hook
+import jaxtyping
+import pytest
 
 jax.config.update("jax_platforms", "cpu")
 jax.config.update("jax_num_cpu_devices", 8)
@@ -15,7 +16,24 @@ jax.config.update("jax_compilation_cache_dir", os.environ.get("CNN_TEST_CACHE", 
 # Rounding aside, nothing else differs; CNN_TEST_OPTIMISED=1 compiles as `cnn` does.
 optimised = os.environ.get("CNN_TEST_OPTIMISED", "") == "1"
 jax.config.update("jax_disable_most_optimizations", not optimised)
+if not optimised and jax.__version_info__[:2] == (0, 10):
+    # The older way to make loops of fused operations, which compiles in half of the time. An XLA
+    # that no longer had the flag would stop the process, so it is for the versions tried only.
+    os.environ["XLA_FLAGS"] = (
+        os.environ.get("XLA_FLAGS", "") + " --xla_cpu_use_fusion_emitters=false"
+    )
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
 
 # Before any module of cnn is imported: the hook rewrites their signatures.
-install_import_hook("cnn", "beartype.beartype")
+jaxtyping.install_import_hook("cnn", "beartype.beartype")
+
+
+@pytest.fixture
+def unchecked():
+    """Without the checks of shapes, which take half of the time to trace a large network.
+
+    The small network of each family has them.
+    """
+    jaxtyping.config.update("jaxtyping_disable", True)
+    yield
+    jaxtyping.config.update("jaxtyping_disable", False)

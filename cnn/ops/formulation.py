@@ -109,6 +109,7 @@ def bind(primitive: Primitive, *arrays: jax.Array, spec: Hashable) -> jax.Array:
     return primitive.bind(*aligned, spec=spec)
 
 
+@functools.lru_cache(maxsize=4096)
 def _abstract(stock: Formulation, *avals: Any, spec: Hashable) -> Any:
     return jax.make_jaxpr(functools.partial(stock, spec=spec))(*avals).out_avals[0]
 

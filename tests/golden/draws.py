@@ -23,11 +23,12 @@ def draw(name: str, shape: tuple[int, ...]) -> np.ndarray:
 
 def draw_all(state: dict[str, list[int]], dtype: type = np.float32) -> dict[str, np.ndarray]:
     """A state dict; the counters of batches stay integers."""
-    tensors = {name: draw(name, tuple(shape)) for name, shape in state.items()}
-    return {
-        name: tensor if tensor.dtype == np.int64 else tensor.astype(dtype)
-        for name, tensor in tensors.items()
-    }
+
+    def cast(tensor: np.ndarray) -> np.ndarray:
+        return tensor if tensor.dtype == np.int64 else tensor.astype(dtype)
+
+    # Each is cast at once: the 138 million numbers of a VGG are a gigabyte before.
+    return {name: cast(draw(name, tuple(shape))) for name, shape in state.items()}
 
 
 SHARPER = {"cls_score.weight": 3.0, "classification_head.module_list": 4.0}

@@ -53,12 +53,14 @@ def norms(tensors: dict[str, np.ndarray], names: list[str]) -> np.ndarray:
     return np.array([np.linalg.norm(tensors[name].astype(np.float64).ravel()) for name in names])
 
 
+@pytest.mark.usefixtures("unchecked")
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
 def test_golden(path):
     most = 2e-2 if path.stem in IN_DOUBLE else 5e-3
     check(path, np.float32, logits=1e-5, train=1e-4, gradient=2e-2, most=most, running=1e-5)
 
 
+@pytest.mark.usefixtures("unchecked")
 @pytest.mark.parametrize("name", IN_DOUBLE)
 def test_golden_in_double_precision(name):
     path = pathlib.Path(__file__).with_name(f"{name}.npz")

@@ -1,6 +1,7 @@
 """What the tests of every family share: its smallest network, with all parameters in play."""
 
 import dataclasses
+import functools
 import importlib
 from typing import Any
 
@@ -9,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from cnn import models, nn
+from cnn.ops import formulation
 
 ROWS = [name for name in models.names() if name.endswith("_test")]
 
@@ -50,7 +52,17 @@ def build(name: str, x: jax.Array | None = None, **fields: Any) -> tuple[Any, di
     """
     model = models.classifier(name, num_classes=5, **{**still(name), **fields})
     x = images(name, 1) if x is None else x[:1]
-    shapes = jax.eval_shape(lambda key: model.init(key, x, train=False), jax.random.key(0))
+    variables = _draw(model, jax.ShapeDtypeStruct(x.shape, x.dtype))
+    # In dicts of its own, which a test may change.
+    return model, jax.tree.map(lambda leaf: leaf, variables)
+
+
+# Networks are compared by their fields, so what several tests need of one is made once.
+
+
+@functools.cache
+def _draw(model: Any, x: jax.ShapeDtypeStruct) -> dict[str, Any]:
+    shapes = jax.eval_shape(lambda x: model.init(jax.random.key(0), x, train=False), x)
     rng = np.random.default_rng(1)
 
     def draw(leaf: Any) -> jax.Array:
@@ -61,7 +73,7 @@ def build(name: str, x: jax.Array | None = None, **fields: Any) -> tuple[Any, di
         fan_in = max(leaf.size // leaf.shape[-1], 1)
         return jnp.asarray(values / np.sqrt(fan_in).astype(leaf.dtype))
 
-    return model, jax.tree.map(draw, shapes)
+    return jax.tree.map(draw, shapes)
 
 
 # Compiled as a whole: operation by operation takes several times as long.
@@ -69,7 +81,13 @@ def build(name: str, x: jax.Array | None = None, **fields: Any) -> tuple[Any, di
 
 def evaluate(model: Any, variables: dict[str, Any], x: jax.Array) -> Any:
     """Logits, or features of a backbone."""
-    return jax.jit(lambda variables, x: model.apply(variables, x))(variables, x)
+    return _evaluate(model, formulation.is_stock(), variables, x)
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1))
+def _evaluate(model: Any, stock: bool, variables: dict[str, Any], x: jax.Array) -> Any:
+    del stock  # What is traced depends on it.
+    return model.apply(variables, x)
 
 
 def train(
@@ -81,12 +99,16 @@ def train(
     auxiliary: bool = False,
 ) -> tuple[Any, Any]:
     """Logits and the moved batch statistics; with `auxiliary` all classifiers' logits, in a row."""
+    rngs = {} if key is None else {"dropout": jax.random.key(key)}
+    return _train(model, formulation.is_stock(), auxiliary, variables, x, rngs)
 
-    def run(variables: dict[str, Any], x: jax.Array, key: Any) -> tuple[Any, Any]:
-        rngs = {} if key is None else {"dropout": key}
-        mutable = ["batch_stats", "auxiliary"] if auxiliary else ["batch_stats"]
-        logits, state = model.apply(variables, x, train=True, mutable=mutable, rngs=rngs)
-        sown = jax.tree.leaves(state.pop("auxiliary", {}))
-        return jnp.concatenate([logits, *sown], axis=-1), state
 
-    return jax.jit(run)(variables, x, None if key is None else jax.random.key(key))
+@functools.partial(jax.jit, static_argnums=(0, 1, 2))
+def _train(
+    model: Any, stock: bool, auxiliary: bool, variables: dict[str, Any], x: jax.Array, rngs: Any
+) -> tuple[Any, Any]:
+    del stock
+    mutable = ["batch_stats", "auxiliary"] if auxiliary else ["batch_stats"]
+    logits, state = model.apply(variables, x, train=True, mutable=mutable, rngs=rngs)
+    sown = jax.tree.leaves(state.pop("auxiliary", {}))
+    return jnp.concatenate([logits, *sown], axis=-1), state

@@ -14,11 +14,13 @@ def test_the_references_are_of_known_networks():
     assert set(GIGA_MACS) <= set(models.names())
 
 
+@pytest.mark.usefixtures("unchecked")
 @pytest.mark.parametrize("name", ["lenet5", "googlenet", "mobilenet_v3_small", "vit_ti_16"])
 def test_measuring_gives_what_is_kept(name):
     assert models.measure(name) == models.describe(name)
 
 
+@pytest.mark.usefixtures("unchecked")
 @pytest.mark.parametrize(("name", "changes", "size", "expected"), CHANGED)
 def test_macs_of_a_changed_network(name, changes, size, expected):
     info = models.measure(name, image_size=size, **changes)
