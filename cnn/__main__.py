@@ -21,7 +21,7 @@ COMMANDS = {
     "launch": "train in several processes, on a cluster or in a cloud, or a sweep",
     "runs": "list runs: state, step, last metric, goodput",
     "evaluate": "measure a run's checkpoint on its evaluation split",
-    "predict": "classify image files with a run's model or with weights",
+    "predict": "classify images; segmenters draw masks over them, detectors boxes",
     "generate": "make pictures with a run's generator",
     "weights": "convert or check weights of torchvision, timm or a run",
     "benchmark": "measure networks and operations, beside stock Flax and PyTorch",

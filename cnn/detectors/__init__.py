@@ -5,12 +5,9 @@ rows are fields of the detector and, `backbone` being its name in `cnn.models`, 
 parameters are `{"backbone": ..., ...}`, the first as a classifier of that backbone has them.
 """
 
-import importlib
-from types import ModuleType
+from cnn.nn.registry import Registry
 
-from cnn import errors
-
-_NAMES: dict[str, tuple[str, ...]] = {
+_NAMES = {
     "retinanet": ("retinanet_resnet50_fpn", "retinanet_test"),
     "faster_rcnn": (
         "fasterrcnn_resnet50_fpn",
@@ -22,29 +19,5 @@ _NAMES: dict[str, tuple[str, ...]] = {
     "yolo_v1": ("yolo_v1", "yolo_v1_test"),
     "yolo_free": ("yolo_free_n", "yolo_free_s", "yolo_free_m", "yolo_free_test"),
 }
-_FAMILIES = {name: family for family, members in _NAMES.items() for name in members}
-
-
-def names() -> tuple[str, ...]:
-    """The registered detectors."""
-    return tuple(_FAMILIES)
-
-
-def family_of(name: str) -> str:
-    """The kind of a registered detector, which is the name of a file.
-
-    Raises:
-        UserError: If there is no such detector.
-    """
-    if name not in _FAMILIES:
-        raise errors.unknown("detector", name, _FAMILIES)
-    return _FAMILIES[name]
-
-
-def family(name: str) -> ModuleType:
-    """The file of a registered detector.
-
-    Raises:
-        UserError: If there is no such detector.
-    """
-    return importlib.import_module(f"{__name__}.{family_of(name)}")
+REGISTRY = Registry(__name__, "detector", _NAMES)
+names, family_of, family = REGISTRY.names, REGISTRY.family_of, REGISTRY.family

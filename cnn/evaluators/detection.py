@@ -139,7 +139,8 @@ def check_installed() -> None:
         import pycocotools  # noqa: F401
     except ImportError as error:
         raise UserError(
-            "the average precision of detections needs pycocotools: pip install 'cnn[detection]'"
+            "the average precision of detections needs pycocotools, which is not installed; run: "
+            "pip install -e '.[detection]'"
         ) from error
 
 

@@ -6,21 +6,20 @@ A file holds a family: `VARIANTS`, `source(name)`, a `Generator`, and a `Discrim
 """
 
 import dataclasses
-import importlib
-from types import ModuleType
 
 from flax import linen
 
-from cnn import errors
+from cnn.nn.registry import Registry
 
-_NAMES: dict[str, tuple[str, ...]] = {
+_NAMES = {
     "dcgan": ("dcgan", "wgan_gp", "dcgan_small", "dcgan_test"),
     "pix2pix": ("pix2pix", "pix2pix_128", "pix2pix_small", "pix2pix_test"),
     "cyclegan": ("cyclegan", "cyclegan_6blocks", "cyclegan_test"),
     "stylegan2": ("stylegan2", "stylegan2_256", "stylegan2_small", "stylegan2_test"),
     "vae": ("vae", "vae_small", "vae_test"),
 }
-_FAMILIES = {name: family for family, members in _NAMES.items() for name in members}
+REGISTRY = Registry(__name__, "generator", _NAMES)
+names, family_of, family = REGISTRY.names, REGISTRY.family_of, REGISTRY.family
 
 PARTS = ("generator", "discriminator", "encoder")
 """What a family may have; its file has each as a class of that name."""
@@ -39,28 +38,3 @@ class Networks:
     generator: linen.Module
     discriminator: linen.Module | None = None
     encoder: linen.Module | None = None
-
-
-def names() -> tuple[str, ...]:
-    """The registered names."""
-    return tuple(_FAMILIES)
-
-
-def family_of(name: str) -> str:
-    """The family of a registered name, which is the name of a file.
-
-    Raises:
-        UserError: If there is no such name.
-    """
-    if name not in _FAMILIES:
-        raise errors.unknown("generator", name, _FAMILIES)
-    return _FAMILIES[name]
-
-
-def family(name: str) -> ModuleType:
-    """The file of a registered name.
-
-    Raises:
-        UserError: If there is no such name.
-    """
-    return importlib.import_module(f"{__name__}.{family_of(name)}")

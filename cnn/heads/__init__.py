@@ -8,15 +8,13 @@ The parameters of a segmenter are `{"backbone": ..., "head": ..., "auxiliary": .
 a classifier of that backbone has them.
 """
 
-import importlib
 from collections.abc import Callable
-from types import ModuleType
 
 from flax import linen
 from jaxtyping import Array, Float
 
-from cnn import errors
 from cnn.nn.family import Features
+from cnn.nn.registry import Registry
 
 _NAMES = {
     "fcn": ("fcn_resnet50", "fcn_resnet101", "fcn_test"),
@@ -30,7 +28,8 @@ _NAMES = {
     ),
     "unet": ("unet", "unet_padded", "unet_small", "unet_resnet34", "unet_test"),
 }
-_FAMILIES = {name: family for family, members in _NAMES.items() for name in members}
+REGISTRY = Registry(__name__, "segmenter", _NAMES)
+names, family_of, family = REGISTRY.names, REGISTRY.family_of, REGISTRY.family
 
 Logits = Float[Array, "batch _ _ classes"]
 
@@ -61,28 +60,3 @@ class Segmenter(linen.Module):
             if not self.is_initializing():
                 self.sow("auxiliary", "auxiliary_logits", logits)
         return self.head(features, size, train=train)
-
-
-def names() -> tuple[str, ...]:
-    """The registered segmenters."""
-    return tuple(_FAMILIES)
-
-
-def family_of(name: str) -> str:
-    """The head of a registered segmenter, which is the name of a file.
-
-    Raises:
-        UserError: If there is no such segmenter.
-    """
-    if name not in _FAMILIES:
-        raise errors.unknown("segmenter", name, _FAMILIES)
-    return _FAMILIES[name]
-
-
-def family(name: str) -> ModuleType:
-    """The file of a registered segmenter.
-
-    Raises:
-        UserError: If there is no such segmenter.
-    """
-    return importlib.import_module(f"{__name__}.{family_of(name)}")

@@ -88,12 +88,8 @@ def small_model(name: str) -> str:
     """
     for registry in (heads, detectors):
         if name in registry.names():
-            same = (
-                one
-                for one in registry.names()
-                if registry.family_of(one) == registry.family_of(name)
-            )
-            return next(one for one in same if one.endswith("_test"))
+            known = registry.names(registry.family_of(name))
+            return next(one for one in known if one.endswith("_test"))
     if models.describe(name).parameters <= _MAX_PARAMETERS:
         return name
     family = models.family_of(name)

@@ -11,7 +11,6 @@ import functools
 import importlib
 import importlib.resources
 from collections.abc import Callable, Sequence
-from types import ModuleType
 from typing import Any, NamedTuple
 
 import jax
@@ -50,7 +49,14 @@ __all__ = [
     "whitening_kernel",
 ]
 
-_FAMILIES = {name: family for family, members in NAMES.items() for name in members}
+_CLASSIFIERS = nn.Registry(__name__, "model", NAMES)
+names, families, family_of = _CLASSIFIERS.names, _CLASSIFIERS.families, _CLASSIFIERS.family_of
+segmenters, detectors = heads.names, detection.names
+_BY_TASK = {
+    "segmentation": heads.REGISTRY,
+    "detection": detection.REGISTRY,
+    "classification": _CLASSIFIERS,
+}
 
 
 class Classifier(linen.Module):
@@ -123,11 +129,11 @@ def classifier(
     """
     if num_classes < 1:
         raise errors.UserError(f"num_classes is {num_classes}: a classifier needs at least one")
-    family = _module(name)
+    family = _CLASSIFIERS.family(name)
     head = getattr(family, "Head", nn.LinearHead)
     body_fields, head_fields = fields_of(family.Backbone), fields_of(head) - {"num_classes"}
-    row = family.VARIANTS[name]
-    values = {**row, **values_of(name, overrides, body_fields | head_fields)}
+    overrides = values_of(name, overrides, body_fields | head_fields)
+    values = _CLASSIFIERS.variant(name, **overrides)
     sync = sync_of(name, family.Backbone, axis_name, norm_group_size)
     of_head = known_of(values, head_fields)
     if hasattr(head, "sync"):
@@ -153,9 +159,9 @@ def backbone(
     Raises:
         UserError: If there is no such network, field or dtype.
     """
-    family = _module(name)
+    family = _CLASSIFIERS.family(name)
     fields = fields_of(family.Backbone)
-    values = {**family.VARIANTS[name], **values_of(name, overrides, fields)}
+    values = _CLASSIFIERS.variant(name, **values_of(name, overrides, fields))
     sync = sync_of(name, family.Backbone, axis_name, norm_group_size)
     return family.Backbone(**known_of(values, fields), **sync)
 
@@ -171,13 +177,12 @@ def layers_above(path: Sequence[str], *, name: str, **overrides: Any) -> int:
     Raises:
         UserError: If there is no such network or field, or its family does not count layers.
     """
-    family = _module(name)
+    family = _CLASSIFIERS.family(name)
     count = getattr(family, "layers_above", None)
     if count is None:
-        known = [other for other in NAMES if hasattr(_file(other), "layers_above")]
         raise errors.UserError(
             f"{name} is of the family {family_of(name)!r}, whose layers are not counted, so "
-            f"optimizer.layer_decay must be 1 (they are in {', '.join(known)})"
+            f"optimizer.layer_decay must be 1 (they are in {', '.join(families('layers_above'))})"
         )
     if path[0] == "head":
         return 0
@@ -197,15 +202,15 @@ def whitening_kernel(
     Raises:
         UserError: If the family trains its first kernel.
     """
-    make = getattr(_module(name), "whitening_kernel", None)
+    family = _CLASSIFIERS.family(name)
+    make = getattr(family, "whitening_kernel", None)
     if make is None:
-        known = [other for other in NAMES if hasattr(_file(other), "whitening_kernel")]
         raise errors.UserError(
             f"{name} is of the family {family_of(name)!r}, which trains its first kernel; set "
-            f"whitening.num_images=0 (it is set from images in {', '.join(known)})"
+            "whitening.num_images=0 (it is set from images in "
+            f"{', '.join(families('whitening_kernel'))})"
         )
-    fields = fields_of(_module(name).Backbone)
-    body: Any = backbone(name, **known_of(overrides, fields))
+    body: Any = backbone(name, **known_of(overrides, fields_of(family.Backbone)))
     return make(images, size=body.patch_size)
 
 
@@ -234,9 +239,9 @@ def segmenter(
     if num_classes < 1:
         raise errors.UserError(f"num_classes is {num_classes}: a segmenter needs at least one")
     family = heads.family(name)
-    row = {"auxiliary_width": None, **family.VARIANTS[name], **overrides}
+    row = {"auxiliary_width": None, **heads.REGISTRY.variant(name, **overrides)}
     body, width = row.pop("backbone"), row.pop("auxiliary_width")
-    fields = fields_of(_module(body).Backbone), fields_of(family.Head) - {"num_classes"}
+    fields = fields_of(_CLASSIFIERS.family(body).Backbone), fields_of(family.Head) - {"num_classes"}
     values = values_of(name, row, fields[0] | fields[1])
     sync = {"axis_name": axis_name, "norm_group_size": norm_group_size}
     head = family.Head(
@@ -279,10 +284,10 @@ def detector(
     if num_classes < 1:
         raise errors.UserError(f"num_classes is {num_classes}: a detector needs at least one")
     family = detection.family(name)
-    row = {**family.VARIANTS[name], **overrides}
+    row = detection.REGISTRY.variant(name, **overrides)
     body = row.pop("backbone")
     fields = (
-        fields_of(_module(body).Backbone),
+        fields_of(_CLASSIFIERS.family(body).Backbone),
         fields_of(family.Detector) - {"num_classes", "backbone"},
     )
     values = values_of(name, row, fields[0] | fields[1])
@@ -320,7 +325,7 @@ def generator(
     classes = ((part, getattr(family, part.capitalize(), None)) for part in generators.PARTS)
     parts = {part: module for part, module in classes if module is not None}
     fields = {part: fields_of(module) for part, module in parts.items()}
-    row = {**family.VARIANTS[name], **overrides}
+    row = generators.REGISTRY.variant(name, **overrides)
     values = values_of(name, row, set().union(*fields.values()))
     made = {
         part: parts[part](
@@ -341,10 +346,10 @@ def backbone_of(name: str, **fields: Any) -> tuple[str, dict[str, Any]]:
     Raises:
         UserError: If there is no such network.
     """
-    family = detection.family(name) if name in detectors() else heads.family(name)
-    row = {**family.VARIANTS[name], **fields}
+    registry = (detection if name in detectors() else heads).REGISTRY
+    row = registry.variant(name, **fields)
     body = row["backbone"]
-    return body, known_of(row, fields_of(_module(body).Backbone))
+    return body, known_of(row, fields_of(_CLASSIFIERS.family(body).Backbone))
 
 
 def network(name: str, **fields: Any) -> linen.Module:
@@ -358,44 +363,10 @@ def network(name: str, **fields: Any) -> linen.Module:
     return (segmenter if name in segmenters() else classifier)(name, **fields)
 
 
-def segmenters() -> tuple[str, ...]:
-    """The names of the registered segmenters."""
-    return heads.names()
-
-
-def detectors() -> tuple[str, ...]:
-    """The names of the registered detectors."""
-    return detection.names()
-
-
 def task_of(name: str) -> str:
     """What a registered network is for: `classification`, `segmentation` or `detection`."""
-    dense = {"segmentation": heads.names(), "detection": detection.names()}
-    found = [task for task, members in dense.items() if name in members]
-    return found[0] if found else "classification"
-
-
-def names(family: str | None = None) -> tuple[str, ...]:
-    """The registered names, of one family or (None) of all.
-
-    Raises:
-        UserError: If there is no such family.
-    """
-    return tuple(_FAMILIES) if family is None else nn.choose("family", family, NAMES)
-
-
-def families() -> tuple[str, ...]:
-    """The families, each the name of a file."""
-    return tuple(NAMES)
-
-
-def family_of(name: str) -> str:
-    """The family of a registered name.
-
-    Raises:
-        UserError: If there is no such network.
-    """
-    return nn.choose("model", name, _FAMILIES)
+    found = (task for task, registry in _BY_TASK.items() if name in registry.names())
+    return next(found, "classification")
 
 
 def source(name: str) -> Source:
@@ -404,10 +375,7 @@ def source(name: str) -> Source:
     Raises:
         UserError: If there is no such network.
     """
-    if name in detectors():
-        return detection.family(name).source(name)
-    family = heads.family(name) if name in segmenters() else _module(name)
-    return family.source(name)
+    return _BY_TASK[task_of(name)].source(name)
 
 
 def describe(name: str) -> ModelInfo:
@@ -453,11 +421,3 @@ def _table() -> dict[str, ModelInfo]:
     rows = csv.DictReader(text.splitlines())
     read = (ModelInfo(**{key: kinds[key](value) for key, value in row.items()}) for row in rows)
     return {info.name: info for info in read}
-
-
-def _module(name: str) -> ModuleType:
-    return _file(family_of(name))
-
-
-def _file(family: str) -> ModuleType:
-    return importlib.import_module(f"{__name__}.{family}")

@@ -21,6 +21,7 @@ from cnn.nn.linear_head import LinearHead
 from cnn.nn.penultimate import penultimate
 from cnn.nn.pool import Pool
 from cnn.nn.record import Call, record
+from cnn.nn.registry import Registry
 from cnn.nn.remat import remat
 from cnn.nn.squeeze_excitation import SqueezeExcitation
 from cnn.nn.up_conv import UpConv
@@ -40,6 +41,7 @@ __all__ = [
     "LayerNorm",
     "LinearHead",
     "Pool",
+    "Registry",
     "Source",
     "SqueezeExcitation",
     "Standardised",

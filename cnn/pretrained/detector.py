@@ -58,7 +58,7 @@ _PUBLISHED = (
 def layouts(name: str, **overrides: Any) -> dict[str, Layout]:
     """The names of the network's arrays; of SSD both sets are the same."""
     kind = detectors.family_of(name)
-    row = {**detectors.family(name).VARIANTS[name], **overrides}
+    row = detectors.REGISTRY.variant(name, **overrides)
     body = row.pop("backbone")
     family = importlib.import_module(f"cnn.pretrained.{models.family_of(body)}")
     of_body = family.layouts(body, **row)["torchvision"]

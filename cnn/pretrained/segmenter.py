@@ -57,7 +57,7 @@ def layouts(name: str, **overrides: Any) -> dict[str, Layout]:
 
     None where torchvision names nothing of that backbone.
     """
-    row = {**heads.family(name).VARIANTS[name], **overrides}
+    row = heads.REGISTRY.variant(name, **overrides)
     body, head = row.pop("backbone"), HEADS[heads.family_of(name)]
     family = importlib.import_module(f"cnn.pretrained.{models.family_of(body)}")
     of_body = family.layouts(body, **row)["torchvision"]

@@ -109,5 +109,5 @@ def test_no_examples_are_one_clear_line():
 
 def test_without_pycocotools_it_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "pycocotools", None)
-    with pytest.raises(UserError, match=r"pip install 'cnn\[detection\]'"):
+    with pytest.raises(UserError, match=r"run: pip install -e '\.\[detection\]'"):
         detection.check_installed()

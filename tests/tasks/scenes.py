@@ -1,4 +1,4 @@
-"""A batch of scenes of digits with their boxes, for the tests of detection."""
+"""Scenes of digits for the tests of dense tasks; a batch of them with boxes, for detection."""
 
 import contextlib
 
@@ -6,16 +6,22 @@ import jax.numpy as jnp
 
 from cnn import data
 
-SCENES = data.open_sources(
-    source="scenes",
-    root="",
-    name="",
-    train_split="",
-    eval_split="",
-    eval_fraction=0.2,
-    cache_mb=0,
-    options={"scenes": {"size_px": 48, "num_eval": 8, "max_digits": 2, "target": "boxes"}},
-)
+
+def open_scenes(**options):
+    """Both splits, opened as a run opens them."""
+    return data.open_sources(
+        source="scenes",
+        root="",
+        name="",
+        train_split="",
+        eval_split="",
+        eval_fraction=0.2,
+        cache_mb=0,
+        options={"scenes": options},
+    )
+
+
+SCENES = open_scenes(size_px=48, num_eval=8, max_digits=2, target="boxes")
 CLASSES = len(SCENES.train.info.class_names)
 
 

@@ -10,17 +10,9 @@ from cnn import data, models
 from cnn.errors import UserError
 from cnn.tasks import segmentation
 from tests.tasks import small
+from tests.tasks.scenes import open_scenes
 
-SCENES = data.open_sources(
-    source="scenes",
-    root="",
-    name="",
-    train_split="",
-    eval_split="",
-    eval_fraction=0.2,
-    cache_mb=0,
-    options={"scenes": {"size_px": 32, "num_train": 8, "max_digits": 2}},
-)
+SCENES = open_scenes(size_px=32, num_train=8, max_digits=2)
 CLASSES = len(SCENES.train.info.class_names)
 
 
