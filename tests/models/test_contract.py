@@ -245,9 +245,6 @@ def test_gradients_reach_every_parameter(name):
 def test_what_is_computed_again_is_the_same(name):
     """Gradients, moved statistics and draws; and less is kept for the backward pass.
 
-    Each family has the numbers of one mode, `block` and `dots` in turn: what is computed again is
-    the same code in both, and tests/nn/test_remat.py has the numbers of both.
-
     In double precision: in single, the rounding of small batches' statistics is what differs. Of
     plain operations, whose programs compile in half the time.
     """
@@ -279,8 +276,9 @@ def check_what_is_computed_again(name):
 
     assert max(kept("block"), kept("dots")) < kept("none")
     expected = moved("none")
-    for path, leaf in moved(("block", "dots")[ROWS.index(name) % 2]).items():
-        np.testing.assert_allclose(leaf, expected[path], rtol=1e-8, atol=1e-10, err_msg=path)
+    for mode in ("block", "dots"):
+        for path, leaf in moved(mode).items():
+            np.testing.assert_allclose(leaf, expected[path], rtol=1e-8, atol=1e-10, err_msg=path)
 
 
 @pytest.mark.usefixtures("unchecked")
