@@ -22,7 +22,7 @@ from cnn import train
 from cnn.errors import UserError
 from cnn.report.console import Console
 from cnn.report.log import read_metrics
-from tests import tiny
+from tests import child, tiny
 
 ROOT = pathlib.Path(__file__).parents[1]
 
@@ -90,11 +90,10 @@ COMMAND = [
 
 
 def start_child(directory, *overrides):
-    cache = str(jax.config.values["jax_compilation_cache_dir"])
     return subprocess.Popen(
         [*COMMAND, f"--workdir={directory}", *overrides],
         cwd=ROOT,
-        env={**os.environ, "JAX_COMPILATION_CACHE_DIR": cache},
+        env=child.environment(),
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,

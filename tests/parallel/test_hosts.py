@@ -10,13 +10,13 @@ import subprocess
 import sys
 import time
 
-import jax
 import numpy as np
 import pytest
 
 from cnn.__main__ import main
 from cnn.parallel import hosts
 from cnn.report.log import read_metrics
+from tests import child
 
 ROOT = pathlib.Path(__file__).parents[2]
 NUM_STEPS = 24
@@ -41,19 +41,13 @@ def start(directory, num_steps, *overrides):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         address = f"127.0.0.1:{free.getsockname()[1]}"
-    env = {
-        **os.environ,
-        "JAX_PLATFORMS": "cpu",
-        "JAX_NUM_CPU_DEVICES": "4",
-        "JAX_COMPILATION_CACHE_DIR": str(jax.config.values["jax_compilation_cache_dir"]),
-    }
     flags = [f"--coordinator_address={address}", "--num_processes=2"]
     command = [sys.executable, "-m", "cnn", *words(directory, num_steps), *overrides, *flags]
     return [
         subprocess.Popen(
             [*command, f"--process_id={index}"],
             cwd=ROOT,
-            env=env,
+            env=child.environment(JAX_NUM_CPU_DEVICES="4"),
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
@@ -156,7 +150,7 @@ def test_preempted_then_killed_the_run_is_the_unbroken_one(unbroken, tmp_path):
 
 @pytest.mark.slow
 def test_where_the_leader_is_killed_the_other_ends_and_names_its_host(tmp_path):
-    processes = start(tmp_path, 100_000)
+    processes = start(tmp_path, 100_000, *CUT)
     wait_for_step(processes, tmp_path, 2)
     processes[0].kill()
     codes, said = end(processes, timeout=60)
