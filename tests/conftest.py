@@ -1,5 +1,6 @@
 """Eight virtual devices, strict numerics, shapes checked at run time: for every test."""
 
+import gc
 import os
 import pathlib
 
@@ -26,3 +27,14 @@ jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
 
 # Before any module of cnn is imported: the hook rewrites their signatures.
 install_import_hook("cnn", "beartype.beartype")
+
+
+def pytest_collection_modifyitems(items):
+    """Files with a slow test come first, lest one worker ends with them while the other idles."""
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: item.path not in slow)
+
+
+def pytest_collection_finish():
+    """What was imported stays: to look through it for garbage again and again takes seconds."""
+    gc.freeze()
