@@ -1,5 +1,6 @@
 """Eight virtual devices, strict numerics, shapes checked at run time: for every test."""
 
+import gc
 import os
 import pathlib
 
@@ -19,10 +20,11 @@ jax.config.update("jax_disable_most_optimizations", not optimised)
 if not optimised and jax.__version_info__[:2] == (0, 10):
     # The older way to make loops of fused operations, which compiles in half of the time. An XLA
     # that no longer had the flag would stop the process, so it is for the versions tried only.
-    os.environ["XLA_FLAGS"] = (
-        os.environ.get("XLA_FLAGS", "") + " --xla_cpu_use_fusion_emitters=false"
-    )
-jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
+    # Once, though workers inherit it: programs are kept by the flags as they are written.
+    flags, older = os.environ.get("XLA_FLAGS", "").split(), "--xla_cpu_use_fusion_emitters=false"
+    os.environ["XLA_FLAGS"] = " ".join([*(flag for flag in flags if flag != older), older])
+# Tests make the same small programs again and again; the processes that they start do, too.
+jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
 
 # Before any module of cnn is imported: the hook rewrites their signatures.
 jaxtyping.install_import_hook("cnn", "beartype.beartype")
@@ -37,3 +39,14 @@ def unchecked():
     jaxtyping.config.update("jaxtyping_disable", True)
     yield
     jaxtyping.config.update("jaxtyping_disable", False)
+
+
+def pytest_collection_modifyitems(items):
+    """Files with a slow test come first, lest one worker ends with them while the other idles."""
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: item.path not in slow)
+
+
+def pytest_collection_finish():
+    """What was imported stays: to look through it for garbage again and again takes seconds."""
+    gc.freeze()

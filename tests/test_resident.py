@@ -228,15 +228,23 @@ def test_steps_in_a_call_and_a_break_in_an_epoch_change_no_bit(tmp_path):
     assert_same_checkpoint(whole, saved(tmp_path / "alone", experiment))
 
 
+FOUR = {**ON, "steps_per_dispatch": 4}
+
+
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory):
+    """The directory of a training on one device."""
+    directory = tmp_path_factory.mktemp("alone")
+    training(directory, resident=FOUR)
+    return directory
+
+
 @pytest.mark.parametrize(("strategy", "num_devices"), [("mesh", 8), ("pmap", 8), ("pmap", 1)])
-def test_devices_see_the_same_batches(tmp_path, strategy, num_devices):
-    settings = {**ON, "steps_per_dispatch": 4}
-    training(tmp_path / "alone", resident=settings)
-    parallel = {"strategy": strategy, "num_devices": num_devices}
-    training(tmp_path / "shared", resident=settings, parallel=parallel)
+def test_devices_see_the_same_batches(alone, tmp_path, strategy, num_devices):
+    training(tmp_path, resident=FOUR, parallel={"strategy": strategy, "num_devices": num_devices})
     losses = [
-        [line["train/loss"] for line in lines(tmp_path / name) if "train/loss" in line]
-        for name in ("alone", "shared")
+        [line["train/loss"] for line in lines(directory) if "train/loss" in line]
+        for directory in (alone, tmp_path)
     ]
     np.testing.assert_allclose(*losses, rtol=1e-5)
     assert np.ptp(losses[0]) > 1e-2, "the model must have moved for this to mean anything"

@@ -2,7 +2,6 @@
 
 import contextlib
 import json
-import os
 import pathlib
 import shutil
 import signal
@@ -17,6 +16,7 @@ from cnn.compare import budget, measure, runner, settings
 from cnn.errors import UserError
 from cnn.report import evaluation
 from cnn.train import Outcome
+from tests import child
 from tests.compare import small
 
 ROOT = pathlib.Path(__file__).parents[2]
@@ -141,7 +141,7 @@ def test_processes_are_stopped_together_and_go_on(tmp_path):
     changes |= {"compare__seeds": "(0,)", "train__checkpoint_every_steps": 1000}
     words = small.words(tmp_path, workdir, **changes)
     words = [sys.executable, "-m", "cnn", *words, "--processes=2"]
-    environment = {**os.environ, "JAX_COMPILATION_CACHE_DIR": "", "PYTHONPATH": str(ROOT)}
+    environment = child.environment(PYTHONPATH=str(ROOT))
     logs = [workdir / f"runs/{model}/1/seed0/train.log" for model in ("cnn", "vit")]
     started = subprocess.Popen(words, cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True)
     try:

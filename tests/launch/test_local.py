@@ -19,6 +19,7 @@ from cnn.errors import UserError
 from cnn.launch import Job, Local, local
 from cnn.launch.job import make_runs
 from cnn.report import sessions
+from tests import child
 
 ROOT = pathlib.Path(__file__).parents[2]
 TINY = [
@@ -189,12 +190,10 @@ def test_sigterm_is_passed_on_and_ends_it_all(tmp_path):
 def launch(directory):
     """Two processes with two devices each."""
     engine = ["--on=local", "--processes=2", "--devices=2"]
-    env = {
-        **os.environ,
-        "JAX_COMPILATION_CACHE_DIR": str(jax.config.values["jax_compilation_cache_dir"]),
-    }
     command = [sys.executable, "-m", "cnn", "launch", *engine, *TINY, f"--workdir={directory}"]
-    return subprocess.Popen(command, cwd=ROOT, env=env, stdout=subprocess.PIPE, text=True)
+    return subprocess.Popen(
+        command, cwd=ROOT, env=child.environment(), stdout=subprocess.PIPE, text=True
+    )
 
 
 def final_arrays(directory):

@@ -13,6 +13,7 @@ import pytest
 
 from cnn.checkpoint import Checkpoints
 from cnn.report import sessions
+from tests import child
 
 ROOT = pathlib.Path(__file__).parents[2]
 SCRIPTS = ROOT / "tests" / "slurm"
@@ -45,14 +46,8 @@ def env(tmp_path_factory):
     """The environment of a login node whose nodes have two virtual devices each."""
     directory = tmp_path_factory.mktemp("slurm")
     subprocess.run([SCRIPTS / "start.sh", directory], check=True)
-    yield {
-        **os.environ,
-        "PATH": PATH,
-        "SLURM_CONF": str(directory / "slurm.conf"),
-        "JAX_PLATFORMS": "cpu",
-        "JAX_NUM_CPU_DEVICES": "2",
-        "JAX_COMPILATION_CACHE_DIR": str(jax.config.values["jax_compilation_cache_dir"]),
-    }
+    slurm = {"PATH": PATH, "SLURM_CONF": str(directory / "slurm.conf")}
+    yield child.environment(**slurm, JAX_NUM_CPU_DEVICES="2")
     subprocess.run([SCRIPTS / "stop.sh", directory], check=True)
 
 

@@ -10,13 +10,13 @@ import subprocess
 import sys
 import time
 
-import jax
 import numpy as np
 import pytest
 
 from cnn.__main__ import main
 from cnn.parallel import hosts
 from cnn.report.log import read_metrics
+from tests import child
 
 ROOT = pathlib.Path(__file__).parents[2]
 NUM_STEPS = 24
@@ -36,24 +36,29 @@ def words(directory, num_steps):
     return [*WORDS, f"--config.train.num_steps={num_steps}", f"--workdir={directory}"]
 
 
-def start(directory, num_steps, *overrides):
+# `cnn` that takes a process for lost after 10 s instead of 20.
+IMPATIENT = (
+    "-c",
+    "import sys\n"
+    "from cnn.__main__ import main\n"
+    "from cnn.parallel import hosts\n"
+    "hosts.TIMEOUT_SECONDS = 10.0\n"
+    "sys.exit(main())",
+)
+
+
+def start(directory, num_steps, *overrides, program=("-m", "cnn")):
     """Two processes with four devices each."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         address = f"127.0.0.1:{free.getsockname()[1]}"
-    env = {
-        **os.environ,
-        "JAX_PLATFORMS": "cpu",
-        "JAX_NUM_CPU_DEVICES": "4",
-        "JAX_COMPILATION_CACHE_DIR": str(jax.config.values["jax_compilation_cache_dir"]),
-    }
     flags = [f"--coordinator_address={address}", "--num_processes=2"]
-    command = [sys.executable, "-m", "cnn", *words(directory, num_steps), *overrides, *flags]
+    command = [sys.executable, *program, *words(directory, num_steps), *overrides, *flags]
     return [
         subprocess.Popen(
             [*command, f"--process_id={index}"],
             cwd=ROOT,
-            env=env,
+            env=child.environment(JAX_NUM_CPU_DEVICES="4"),
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
@@ -139,14 +144,14 @@ def test_preempted_then_killed_the_run_is_the_unbroken_one(unbroken, tmp_path):
     expected = train_losses(unbroken[0])
     np.testing.assert_allclose(train_losses(moved)[early], expected[early], rtol=1e-5)
 
-    processes = start(directory, NUM_STEPS, *CUT)
+    processes = start(directory, NUM_STEPS, *CUT, program=IMPATIENT)
     wait_for_step(processes, directory, stopped_at + 2)
     processes[1].kill()
     began = time.monotonic()
     codes, said = end(processes, timeout=60)
     assert codes == [hosts.LOST, -signal.SIGKILL], said
     assert time.monotonic() - began < 60
-    assert f"process 1 on host {socket.gethostname()} gave no sign of life" in said[0]
+    assert f"process 1 on host {socket.gethostname()} gave no sign of life for 10 s" in said[0]
 
     codes, said = end(start(directory, NUM_STEPS, *CUT))
     assert codes == [0, 0], said
@@ -156,7 +161,7 @@ def test_preempted_then_killed_the_run_is_the_unbroken_one(unbroken, tmp_path):
 
 @pytest.mark.slow
 def test_where_the_leader_is_killed_the_other_ends_and_names_its_host(tmp_path):
-    processes = start(tmp_path, 100_000)
+    processes = start(tmp_path, 100_000, *CUT)
     wait_for_step(processes, tmp_path, 2)
     processes[0].kill()
     codes, said = end(processes, timeout=60)

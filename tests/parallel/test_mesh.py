@@ -1,6 +1,8 @@
 """A mesh of any shape: the numbers of one device, and what devices tell each other."""
 
 import contextlib
+import functools
+import itertools
 import math
 import re
 
@@ -52,21 +54,27 @@ def losses(model, section, num_steps=5, **others):
     return np.array(found)
 
 
-@pytest.fixture(scope="module", params=["resnet_test", "resnet_test+groups", "vit_test"])
-def alone(request):
-    return request.param, losses(request.param, {"num_devices": 1})
+@functools.cache
+def alone(model):
+    return losses(model, {"num_devices": 1})
 
 
-@pytest.mark.parametrize("name", PARALLEL)
-def test_losses_are_those_of_one_device(alone, name):
-    model, expected = alone
+# The first model with copies of the state is in the tests of the loop.
+@pytest.mark.parametrize(
+    ("model", "name"),
+    [
+        *itertools.product(["resnet_test"], ["fsdp:8", "all axes"]),
+        *itertools.product(["resnet_test+groups", "vit_test"], PARALLEL),
+    ],
+)
+def test_losses_are_those_of_one_device(model, name):
+    expected = alone(model)
     np.testing.assert_allclose(losses(model, PARALLEL[name]), expected, rtol=1e-5)
     assert np.ptp(expected) > 1e-3, "the model must have moved for this to mean anything"
 
 
 def test_groups_are_something_else():
-    several = losses("resnet_test+groups", {"num_devices": 1}, num_steps=1)
-    assert not np.allclose(several, losses("resnet_test", {"num_devices": 1}, num_steps=1))
+    assert not np.allclose(alone("resnet_test+groups")[0], alone("resnet_test")[0])
 
 
 def test_a_batch_in_parts_is_the_same_where_the_state_is_cut():
@@ -155,16 +163,21 @@ def test_groups_that_one_device_has_need_no_sum_for_statistics():
     assert own.count("all-reduce(") < shared.count("all-reduce(")
 
 
+@functools.cache
+def first(name):
+    """An experiment on these devices, and its state before the first step."""
+    made = experiment("vit_test", {**PARALLEL, "one": {"num_devices": 1}}[name])
+    return made, train.blank_carry(made)
+
+
 @pytest.mark.parametrize("target", ["data:8", "fsdp:8", "all axes", "pmap", "one"])
 @pytest.mark.parametrize("source", ["fsdp:8", "pmap"])
 def test_checkpoints_move_to_other_meshes(tmp_path, source, target):
-    sections = {**PARALLEL, "one": {"num_devices": 1}}
-    old, new = (experiment("vit_test", sections[name]) for name in (source, target))
-    carry = train.blank_carry(old)
+    (old, carry), (new, blank) = first(source), first(target)
     with train.open_checkpoints(old, tmp_path, pytest.fail) as checkpoints:
         checkpoints.save(1, old.strategy.pack(carry), None)
     expected = old.strategy.fetch(carry)
-    blank = jax.tree.map(jnp.zeros_like, train.blank_carry(new))
+    blank = jax.tree.map(jnp.zeros_like, blank)
     with train.open_checkpoints(new, tmp_path, pytest.fail) as checkpoints:
         step, found = train.restore(new, checkpoints, blank)
     assert step == 1
