@@ -90,10 +90,18 @@ def _blank_nothing(batch_size: int, image_size: int) -> HostBatch:
     return {}
 
 
-def _generator(name: str, *, num_classes: int, **fields: Any) -> generators.Networks:
-    """Generators make images of no class."""
-    del num_classes
-    return models.generator(name, **fields)
+def _generator(
+    name: str, *, num_classes: int, conditional: bool = False, **fields: Any
+) -> generators.Networks:
+    """A generator of images of no class or, with `model.conditional`, of the data's classes.
+
+    Raises:
+        UserError: As `models.generator`, and if the family knows no classes.
+    """
+    if conditional and not hasattr(generators.family(name).Generator, "num_classes"):
+        raise UserError(f"{name} makes images of no class; set model.conditional=False")
+    of_classes = {"num_classes": num_classes} if conditional else {}
+    return models.generator(name, **of_classes, **fields)
 
 
 KINDS = {
@@ -130,7 +138,7 @@ KINDS = {
         generation_evaluator.examine_scores,
         _generator,
         target="none",
-        blank=_blank_nothing,
+        blank=_blank_labels,
         examined=("real_score", "made_score"),
         options=gan.Options,
         pictured="images",
@@ -201,11 +209,14 @@ def check_target(info: data.SourceInfo, config: Mapping[str, Any]) -> None:
         UserError: If they are.
     """
     task, target = config["task"]["name"], kind_of(config).target
+    if config["model"].get("conditional", False):
+        # Of what makes images, those of a class.
+        target = "class"
     if target == "none":
         return
     if target == "class" and info.target != target:
         raise UserError(
-            f"task.name='classification' learns one class a picture, but the labels of {info.name} "
+            f"task.name={task!r} learns one class a picture, but the labels of {info.name} "
             f"are of the kind {info.target!r} (data.options.table.target)"
         )
     if target == "pair" and info.target != target:
