@@ -17,8 +17,10 @@ def get_config(arg: str = "") -> Any:
     """Adam with a momentum of 0.5, as in the paper's section 4; takes no argument.
 
     Differs from the paper: digits of 32 pixels, smaller networks, batches of 64, an averaged
-    generator; and the generator's rate is 1e-3, five times the discriminator's (Chen et al. 2016,
-    "InfoGAN", appendix C, of MNIST).
+    generator; the generator's rate is 1e-3, five times the discriminator's (Chen et al. 2016,
+    "InfoGAN", appendix C, of MNIST); and both networks know the classes of digits (Mirza & Osindero
+    2014, "Conditional generative adversarial nets"), which the paper's do not:
+    `--config.model.conditional=False`.
     """
     del arg
     config = digits.get_config()
@@ -26,6 +28,7 @@ def get_config(arg: str = "") -> Any:
     config.augment.update(rotate_degrees=10.0, shift_fraction=0.05, scale_fraction=0.1)
     config.model.name = "dcgan_small"
     with config.unlocked():
+        config.model.conditional = True
         config.task = base.get_gan()
     config.task.discriminator_rate = 0.2
     config.optimizer.update(name="adam", learning_rate=1e-3)
