@@ -14,7 +14,7 @@ from flax import linen
 from cnn import errors
 
 _NAMES: dict[str, tuple[str, ...]] = {
-    "dcgan": ("dcgan", "wgan_gp", "dcgan_small", "dcgan_test"),
+    "dcgan": ("dcgan", "wgan_gp", "dcgan_small", "dcgan_28", "dcgan_test"),
     "pix2pix": ("pix2pix", "pix2pix_128", "pix2pix_small", "pix2pix_test"),
     "cyclegan": ("cyclegan", "cyclegan_6blocks", "cyclegan_test"),
     "stylegan2": ("stylegan2", "stylegan2_256", "stylegan2_small", "stylegan2_test"),

@@ -35,6 +35,13 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "dcgan": {},
     "wgan_gp": {"discriminator_norm": "none"},
     "dcgan_small": {"image_size": 32, "channels": 1, "widths": (32, 64, 128)},
+    # 28 pixels can be halved once more than they can be doubled to.
+    "dcgan_28": {
+        "image_size": 28,
+        "channels": 1,
+        "widths": (64, 128),
+        "discriminator_widths": (32, 64, 128),
+    },
     "dcgan_test": {"image_size": 28, "channels": 1, "widths": (4, 8), "latent_size": 6},
 }
 
@@ -112,6 +119,7 @@ class Discriminator(linen.Module):
 
     Attributes:
         widths: As the generator's.
+        discriminator_widths: Channels of the maps where they are not the generator's; else ().
         discriminator_norm: `batch`, but for the first layer, or `none`, for losses that look at one
             image by itself: convolutions have biases then.
         num_classes: Of images of a class each, 0 of none.
@@ -120,6 +128,7 @@ class Discriminator(linen.Module):
     """
 
     widths: tuple[int, ...] = (64, 128, 256, 512)
+    discriminator_widths: tuple[int, ...] = ()
     discriminator_norm: str = "batch"
     num_classes: int = 0
     sync: nn.Sync = nn.WHOLE_BATCH
@@ -136,7 +145,7 @@ class Discriminator(linen.Module):
         """
         normed = nn.choose("norm", self.discriminator_norm, {"batch": True, "none": False})
         x = images
-        for level, width in enumerate(self.widths):
+        for level, width in enumerate(self.discriminator_widths or self.widths):
             style = {"use_bias": not normed, "kernel_init": NEAR_ZERO, "dtype": self.dtype}
             x = nn.Conv(width, 4, 2, 1, **style, name=f"conv{level}")(x)
             if level and normed:
