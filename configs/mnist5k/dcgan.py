@@ -4,7 +4,8 @@
     cnn evaluate --workdir=runs/dcgan --on=generation --features=runs/lenet5
     cnn generate --workdir=runs/dcgan --out=digits.png
 
-Expected: 66.5 % of its digits recognised by a LeNet-5; experiments/dcgan has the runs.
+Expected: 97.6 % of its digits recognised by a LeNet-5, after 4 core-minutes; experiments/dcgan
+has the runs.
 """
 
 from typing import Any
