@@ -209,14 +209,11 @@ def check_target(info: data.SourceInfo, config: Mapping[str, Any]) -> None:
         UserError: If they are.
     """
     task, target = config["task"]["name"], kind_of(config).target
-    if config["model"].get("conditional", False):
-        # Of what makes images, those of a class.
-        target = "class"
     if target == "none":
         return
     if target == "class" and info.target != target:
         raise UserError(
-            f"task.name={task!r} learns one class a picture, but the labels of {info.name} "
+            f"task.name='classification' learns one class a picture, but the labels of {info.name} "
             f"are of the kind {info.target!r} (data.options.table.target)"
         )
     if target == "pair" and info.target != target:

@@ -226,7 +226,15 @@ class _Game(NamedTuple):
 
     def labels(self, batch: Batch) -> dict[str, Any]:
         """What the discriminator is told of real images beside them."""
-        return {"labels": batch["label"]} if self.has_classes else {}
+        if not self.has_classes:
+            return {}
+        labels = batch.get("label")
+        if labels is None or not jnp.issubdtype(labels.dtype, jnp.integer):
+            raise UserError(
+                "these images have not one class each; set model.conditional=False, or take data "
+                "that have"
+            )
+        return {"labels": labels}
 
     def labels_of(self, latents: Float[Array, "batch latent_size"]) -> dict[str, Any]:
         """And of those that are made of these latents."""

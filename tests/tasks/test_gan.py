@@ -115,7 +115,7 @@ def test_real_images_are_judged_as_their_classes_and_made_ones_as_those_of_their
     batch = {**batch_of(), "label": jnp.full(8, other, jnp.int32)}
     state = small.init(task, batch)
     after, metrics = small.step(task, state, batch)
-    gradient = after.discriminator.opt_state[0]["score"]["kernel"]
+    gradient = after.discriminator.opt_state[0][0]["score"]["kernel"]
     seen = np.abs(np.asarray(gradient)).max(axis=(0, 1, 2)) > 0
     assert {*np.flatnonzero(seen).tolist()} == {other, *asked.tolist()} != {*range(6)}
 
@@ -217,3 +217,7 @@ def test_what_does_not_fit_is_one_clear_line():
         jax.eval_shape(task_of().init, small.KEY, small_images)
     with pytest.raises(UserError, match="the discriminator has batch norm; set model"):
         jax.eval_shape(task_of(gradient_penalty=1.0).init, small.KEY, batch_of())
+    networks = models.generator("dcgan_test", num_classes=6)
+    for others in ({}, {"label": jnp.zeros(8)}):
+        with pytest.raises(UserError, match="these images have not one class each"):
+            jax.eval_shape(task_of(networks=networks).init, small.KEY, {**batch_of(), **others})
