@@ -90,10 +90,18 @@ def _blank_nothing(batch_size: int, image_size: int) -> HostBatch:
     return {}
 
 
-def _generator(name: str, *, num_classes: int, **fields: Any) -> generators.Networks:
-    """Generators make images of no class."""
-    del num_classes
-    return models.generator(name, **fields)
+def _generator(
+    name: str, *, num_classes: int, conditional: bool = False, **fields: Any
+) -> generators.Networks:
+    """A generator of images of no class or, with `model.conditional`, of the data's classes.
+
+    Raises:
+        UserError: As `models.generator`, and if the family knows no classes.
+    """
+    if conditional and not hasattr(generators.family(name).Generator, "num_classes"):
+        raise UserError(f"{name} makes images of no class; set model.conditional=False")
+    of_classes = {"num_classes": num_classes} if conditional else {}
+    return models.generator(name, **of_classes, **fields)
 
 
 KINDS = {
@@ -130,7 +138,7 @@ KINDS = {
         generation_evaluator.examine_scores,
         _generator,
         target="none",
-        blank=_blank_nothing,
+        blank=_blank_labels,
         examined=("real_score", "made_score"),
         options=gan.Options,
         pictured="images",

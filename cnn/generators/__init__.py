@@ -12,7 +12,7 @@ from flax import linen
 from cnn.nn.registry import Registry
 
 _NAMES = {
-    "dcgan": ("dcgan", "wgan_gp", "dcgan_small", "dcgan_test"),
+    "dcgan": ("dcgan", "wgan_gp", "dcgan_small", "dcgan_28", "dcgan_test"),
     "pix2pix": ("pix2pix", "pix2pix_128", "pix2pix_small", "pix2pix_test"),
     "cyclegan": ("cyclegan", "cyclegan_6blocks", "cyclegan_test"),
     "stylegan2": ("stylegan2", "stylegan2_256", "stylegan2_small", "stylegan2_test"),

@@ -6,6 +6,7 @@ Goodfellow et al. 2014, "Generative adversarial nets".
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
@@ -132,6 +133,9 @@ def make(
     drawn by the key, so on a mesh they are those of one device, and under `pmap` each replica draws
     its own. Evaluation and prediction have latents of a fixed key.
 
+    Of networks with classes the batch also has `label` [batch], by which the discriminator sees a
+    real image; a made one has the class of its latent.
+
     `predict` gives `images` [batch, height, width, channels], one for each example: of `latent`
     [batch, latent_size] where the batch has them, else of the fixed ones; and where the batch has
     `image` the scores of both, `real_score` and `made_score` [batch].
@@ -160,7 +164,8 @@ def make(
             {"params": keys[0]}, draw_latents(game.generator, key, 1), train=False
         )
         check_size(image, made)
-        of_critic = game.discriminator.init({"params": keys[1]}, image, train=False)
+        judged = {name: label[:1] for name, label in game.labels(batch).items()}
+        of_critic = game.discriminator.init({"params": keys[1]}, image, **judged, train=False)
         if chosen.gradient_penalty and "batch_stats" in of_critic:
             raise UserError(
                 "task.gradient_penalty looks at one image by itself, and the discriminator has "
@@ -188,8 +193,9 @@ def make(
         if "image" in batch:
             real, _ = without_padding(batch)
             made = found["images"].astype(real.dtype)
-            found["real_score"] = apply(game.discriminator, state.discriminator, real)
-            found["made_score"] = apply(game.discriminator, state.discriminator, made)
+            judge = functools.partial(apply, game.discriminator, state.discriminator)
+            found["real_score"] = judge(real, **game.labels(batch))
+            found["made_score"] = judge(made, **game.labels_of(latents))
         return found
 
     def evaluate(state: State, batch: Batch) -> Metrics:
@@ -209,10 +215,30 @@ def make(
 class _Game(NamedTuple):
     """The networks, and what both losses know."""
 
-    generator: linen.Module
+    generator: Any
     discriminator: linen.Module
     chosen: Options
     whole: Gather
+
+    @property
+    def has_classes(self) -> bool:
+        return bool(getattr(self.generator, "num_classes", 0))
+
+    def labels(self, batch: Batch) -> dict[str, Any]:
+        """What the discriminator is told of real images beside them."""
+        if not self.has_classes:
+            return {}
+        labels = batch.get("label")
+        if labels is None or not jnp.issubdtype(labels.dtype, jnp.integer):
+            raise UserError(
+                "these images have not one class each; set model.conditional=False, or take data "
+                "that have"
+            )
+        return {"labels": labels}
+
+    def labels_of(self, latents: Float[Array, "batch latent_size"]) -> dict[str, Any]:
+        """And of those that are made of these latents."""
+        return {"labels": self.generator.labels(latents)} if self.has_classes else {}
 
 
 def _critic_loss(game: _Game, made_by: TrainState) -> LossFn:
@@ -226,8 +252,10 @@ def _critic_loss(game: _Game, made_by: TrainState) -> LossFn:
         of_generator = game.whole(made_by.params)
         made, _ = forward(game.generator, of_generator, made_by.model_state, latents)
         made = made.astype(real.dtype)
-        real_scores, model_state = forward(game.discriminator, params, model_state, real)
-        made_scores, model_state = forward(game.discriminator, params, model_state, made)
+        of_real, of_made = game.labels(batch), game.labels_of(latents)
+        judge = functools.partial(forward, game.discriminator, params)
+        real_scores, model_state = judge(model_state, real, **of_real)
+        made_scores, model_state = judge(model_state, made, **of_made)
         losses = LOSSES[chosen.loss].discriminator(real_scores, made_scores)
         metrics = {
             "real_score": Mean.of(real_scores, weight),
@@ -236,7 +264,7 @@ def _critic_loss(game: _Game, made_by: TrainState) -> LossFn:
         if chosen.gradient_penalty:
             shares = jax.random.uniform(jax.random.fold_in(key, 1), (len(real),), real.dtype)
             found = penalties.gradient_penalty(
-                lambda images: forward(game.discriminator, params, model_state, images)[0],
+                lambda images: judge(model_state, images, **of_real)[0],
                 penalties.between(real, made, shares),
             )
             metrics["gradient_penalty"] = Mean.of(found, weight)
@@ -257,7 +285,8 @@ def _generator_loss(game: _Game, judge: TrainState) -> LossFn:
         made, model_state = forward(game.generator, params, model_state, latents)
         made = made.astype(images.dtype)
         of_judge = game.whole(judge.params)
-        scores, _ = forward(game.discriminator, of_judge, judge.model_state, made)
+        told = game.labels_of(latents)
+        scores, _ = forward(game.discriminator, of_judge, judge.model_state, made, **told)
         loss = Mean.of(LOSSES[game.chosen.loss].generator(scores), weight)
         return jnp.asarray(loss.compute()), (model_state, {"generator_loss": loss})
 
@@ -290,21 +319,26 @@ def begun(variables: Mapping[str, Any], tx: optax.GradientTransformation) -> Tra
 
 
 def forward(
-    model: linen.Module, params: Params, model_state: ModelState, x: Any, key: Key | None = None
+    model: linen.Module,
+    params: Params,
+    model_state: ModelState,
+    x: Any,
+    key: Key | None = None,
+    **given: Any,
 ) -> tuple[Any, ModelState]:
     """In training: what the network makes of `x`, and the model state after it.
 
-    `key` draws the dropout, where there is any.
+    `key` draws the dropout, where there is any; `given` is what the network takes beside `x`.
     """
     variables = {"params": params, **model_state}
     rngs = None if key is None else {"dropout": key}
-    y, moved = model.apply(variables, x, train=True, mutable=[*model_state], rngs=rngs)
+    y, moved = model.apply(variables, x, **given, train=True, mutable=[*model_state], rngs=rngs)
     return y, dict(moved)
 
 
-def apply(model: linen.Module, state: TrainState, x: Any) -> Any:
-    """Outside of training: what the network makes of `x`."""
-    return model.apply({"params": state.params, **state.model_state}, x, train=False)
+def apply(model: linen.Module, state: TrainState, x: Any, **given: Any) -> Any:
+    """Outside of training: what the network makes of `x`; `given` as in `forward`."""
+    return model.apply({"params": state.params, **state.model_state}, x, **given, train=False)
 
 
 def cut(batch: Batch, chosen: Options) -> list[dict[str, Any]]:

@@ -15,8 +15,10 @@ ROOT = pathlib.Path(__file__).parents[2]
 TINY = [
     f"--config={ROOT / 'configs/mnist5k/dcgan.py'}",
     "--config.model.name=dcgan_test",
+    "--config.model.latent_size=12",
     "--config.preprocess.image_size=28",
     "--config.loader.batch_size=16",
+    "--config.schedule.name=constant",
     "--config.evaluation.batch_size=250",
     "--config.train.log_every_steps=2",
     "--config.train.eval_every_steps=2",
@@ -173,6 +175,8 @@ def test_mistakes_are_one_clear_line(runs, tmp_path, monkeypatch, capsys, words,
         ("model.name=lenet5", "unknown generator 'lenet5'"),
         ("preprocess.image_size=32", "makes images of 28x28x1"),
         ("data.source=outlines", "an image of 2 channels cannot become one of 1"),
+        ("model.latent_size=6", "latents of 6 numbers have no 10 classes in them"),
+        ("model.name=vae_test", "vae_test makes images of no class"),
     ],
 )
 def test_configs_that_cannot_be_are_one_clear_line(tmp_path, capsys, override, message):

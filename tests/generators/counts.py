@@ -24,4 +24,7 @@ COUNTS = {
     # By hand: 16 in out of 100, 128, 64, 32, 1 channels and 2 (128 + 64 + 32); of 1, 32, 64, 128, 1
     # channels and 2 (64 + 128).
     "dcgan_small": {"generator": 369_600, "discriminator": 166_784},
+    # By hand: 49 in out of 100, 128, 16 in out of 128, 64, 1 channels and 2 (128 + 64); 16 in out
+    # of 1, 32, 64, 128 channels, 9 of 128, 1 and 2 (64 + 128).
+    "dcgan_28": {"generator": 759_680, "discriminator": 165_888},
 }

@@ -68,6 +68,7 @@ def test_parts_of_a_batch_change_the_operations_by_nothing():
 def test_of_several_networks_all_parameters_and_gradients_count():
     path = pathlib.Path(__file__).parents[2] / "configs/mnist5k/dcgan.py"
     small = ["--config.model.name=dcgan_test", "--config.preprocess.image_size=28"]
+    small.append("--config.model.conditional=False")
     config = config_file.read(str(path), small)
     plan = make_plan(config, Request(chips.parse("h100:8")))
     networks = models.generator("dcgan_test")

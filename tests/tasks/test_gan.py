@@ -106,6 +106,35 @@ def test_the_critic_moves_several_times_for_each_step_and_at_its_own_rate():
         jax.eval_shape(task.step, state, batch_of(7), small.KEY)
 
 
+def test_real_images_are_judged_as_their_classes_and_made_ones_as_those_of_their_latents():
+    networks = models.generator("dcgan_test", discriminator_norm="none", num_classes=6)
+    task = task_of(small.recorder(), networks)
+    latents = gan.draw_latents(networks.generator, jax.random.fold_in(small.KEY, 0), 4)
+    asked = networks.generator.labels(latents)
+    other = min({*range(6)} - {*asked.tolist()})
+    batch = {**batch_of(4), "label": jnp.full(4, other, jnp.int32)}
+    state = small.init(task, batch)
+    after, metrics = small.step(task, state, batch)
+    gradient = after.discriminator.opt_state[0][0]["score"]["kernel"]
+    seen = np.abs(np.asarray(gradient)).max(axis=(0, 1, 2)) > 0
+    assert {*np.flatnonzero(seen).tolist()} == {other, *asked.tolist()} != {*range(6)}
+
+    variables = {"params": state.discriminator.params}
+    made, _ = gan.forward(networks.generator, *state.generator[1:3], latents)
+    scores = jax.jit(networks.discriminator.apply)(variables, made, asked)
+    expected = float(jnp.mean(jax.nn.softplus(-scores)))
+    assert small.values(metrics)["generator_loss"] == pytest.approx(expected, rel=1e-5)
+
+    found = small.predict(task, state, {**batch, "latent": latents})
+    judge = jax.jit(networks.discriminator.apply)
+    for name, images, labels in (
+        ("real_score", batch["image"], batch["label"]),
+        ("made_score", found["images"], asked),
+    ):
+        expected = judge(variables, images, labels)
+        np.testing.assert_allclose(found[name], expected, rtol=1e-4, atol=1e-6)
+
+
 LOSSES = {
     "non_saturating": (lambda r, m: np.log1p(np.exp(-r)) + np.log1p(np.exp(m)),
                        lambda m: np.log1p(np.exp(-m))),
@@ -188,3 +217,7 @@ def test_what_does_not_fit_is_one_clear_line():
         jax.eval_shape(task_of().init, small.KEY, small_images)
     with pytest.raises(UserError, match="the discriminator has batch norm; set model"):
         jax.eval_shape(task_of(gradient_penalty=1.0).init, small.KEY, batch_of())
+    networks = models.generator("dcgan_test", num_classes=6)
+    for others in ({}, {"label": jnp.zeros(8)}):
+        with pytest.raises(UserError, match="these images have not one class each"):
+            jax.eval_shape(task_of(networks=networks).init, small.KEY, {**batch_of(), **others})
