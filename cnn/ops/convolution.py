@@ -53,7 +53,7 @@ def conv(
         groups=groups,
     )
     if formulation.is_stock():
-        return plain.forward(x, kernel, slide)
+        return plain.convolve(x, kernel, slide)
     return formulation.bind(_CONV, x, kernel, spec=slide)
 
 

@@ -10,6 +10,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from cnn import ops
+from cnn.ops import plain
 
 SWEEP = settings(max_examples=12, deadline=None, derandomize=True, database=None)
 STRIDES = st.tuples(st.integers(1, 3), st.integers(1, 3))
@@ -205,6 +206,28 @@ def test_other_backends_get_plain_operations(platform):
     assert ours["convolution"] == stock["convolution"] == 9
     assert ours["dot_general"] == ours["while"] == 0
     assert ours["select_and_scatter"] == stock["select_and_scatter"] == 1
+
+
+@pytest.mark.parametrize("stride", [(2, 2), (1, 3)])
+@pytest.mark.parametrize("groups", [1, 2])
+def test_other_backends_read_only_the_pixels_that_a_1x1_kernel_sees(stride, groups):
+    """The plain formulation, run here, is the strided convolution and its two gradients."""
+    x, kernel = draw(0, 2, 5, 6, 4), draw(1, 1, 1, 4 // groups, 6)
+    no_padding = ((0, 0), (0, 0))
+    slide = ops.window.Slide((5, 6), (1, 1), stride, no_padding, (1, 1), groups)
+    expected, give_back = jax.vjp(lambda *both: plain.convolve(*both, slide), x, kernel)
+    g = draw(2, *expected.shape)
+    by_image, by_kernel = give_back(g)
+    for formulation, args, value in (
+        (plain.forward, (x, kernel), expected),
+        (plain.image_gradient, (g, kernel), by_image),
+        (plain.kernel_gradient, (x, g), by_kernel),
+    ):
+        np.testing.assert_allclose(formulation(*args, slide), value, rtol=1e-5, atol=1e-5)
+        text = jax.jit(functools.partial(formulation, slide=slide)).lower(*args).as_text()
+        assert "stablehlo.slice" in text or "stablehlo.pad" in text
+        assert "stride = [1, 1]" in text
+        assert "dilate = [1, 1]" in text
 
 
 def test_a_cpu_gets_others():
