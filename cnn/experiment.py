@@ -300,7 +300,7 @@ def make_augment(config: Config) -> data.Augment:
 def build(config: Config) -> Experiment:
     """All parts of a run. Raises UserErrors for whatever a user can have got wrong."""
     check_ready(config)
-    sources = call(config, "data")
+    sources = call(config, "proposals", call(config, "data"))
     check_target(sources.train.info, config)
     sources = sources._replace(train=call(config, "sampling", sources.train))
     facts = DataFacts(tuple(sources.train.info.class_names), len(sources.train), len(sources.eval))
@@ -410,6 +410,7 @@ def make_evaluation(*, batch_size: int, views: str = "center") -> Evaluation:
 
 SECTIONS: dict[str, Callable[..., Any]] = {
     "data": data.open_sources,
+    "proposals": data.make_proposals,
     "sampling": data.make_sampling,
     "preprocess": data.make_preprocess,
     "boxes": data.make_boxes,

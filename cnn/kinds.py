@@ -30,7 +30,7 @@ from cnn.tasks import (
 )
 
 HostBatch = Mapping[str, np.ndarray]
-_BLANK_BOXES = 100
+_BLANK_BOXES, _BLANK_PROPOSALS = 100, 2000
 
 
 class Kind(NamedTuple):
@@ -82,7 +82,11 @@ def _blank_masks(batch_size: int, image_size: int) -> HostBatch:
 def _blank_boxes(batch_size: int, image_size: int) -> HostBatch:
     del image_size
     boxes = np.zeros((batch_size, _BLANK_BOXES, 4), np.float32)
-    return {"boxes": boxes, "box_labels": np.full(boxes.shape[:2], data.NO_OBJECT, np.int32)}
+    return {
+        "boxes": boxes,
+        "box_labels": np.full(boxes.shape[:2], data.NO_OBJECT, np.int32),
+        "proposals": np.zeros((batch_size, _BLANK_PROPOSALS, 4), np.float32),
+    }
 
 
 def _blank_nothing(batch_size: int, image_size: int) -> HostBatch:

@@ -62,6 +62,8 @@ def get_config() -> Any:
             },
         }
     )
+    # cnn.data.make_proposals
+    config.proposals = ConfigDict({"train": "", "eval": ""})
     # cnn.data.make_sampling
     config.sampling = ConfigDict(
         {"fraction": 1.0, "balance": 0.0, "weights": (), "repeats": 1, "on_error": "skip"}
@@ -79,7 +81,7 @@ def get_config() -> Any:
         }
     )
     # cnn.data.make_boxes
-    config.boxes = ConfigDict({"max_boxes": 100, "min_visible": 0.25})
+    config.boxes = ConfigDict({"max_boxes": 100, "min_visible": 0.25, "max_proposals": 2000})
     # cnn.data.make_augment
     config.augment = ConfigDict(
         {

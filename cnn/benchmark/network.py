@@ -206,7 +206,7 @@ def _make_task(kind: Kind, model: Any, *, train: bool) -> Task[Any]:
 
 def _drawn(name: str, blank: np.ndarray, num_classes: int, rng: np.random.Generator) -> np.ndarray:
     """What is to be learnt of a batch of noise: any classes, and of objects any boxes."""
-    if name == "boxes":
+    if name in ("boxes", "proposals"):
         corners = np.sort(rng.uniform(size=(*blank.shape[:2], 2, 2)), axis=2)
         return corners.reshape(blank.shape).astype(blank.dtype)
     classes = rng.integers(num_classes, size=blank.shape).astype(blank.dtype)

@@ -1,11 +1,18 @@
-"""Look at the data of a config before training on them.
+"""Look at the data of a config before training on them, or find proposals in their pictures.
 
-    cnn data inspect --config=configs/folder.py --config.data.root=photos
+cnn data inspect --config=configs/folder.py --config.data.root=photos
+cnn data propose --config=configs/boxes.py:coco --config.data.root=DIR --output=proposals
 
-Counts, balance of the classes, sizes, mean and deviation of the channels (for
+`inspect`: counts, balance of the classes, sizes, mean and deviation of the channels (for
 config.preprocess.mean and .std), files that cannot be read, pictures that are in both parts, how
 fast one thread reads, decodes, augments and brings images to the device, and a sheet of training
-images as the model sees them. The exit code is 2 if a file cannot be read.
+images as the model sees them; where config.proposals names files, how many objects those cover. The
+exit code is 2 if a file cannot be read.
+
+`propose`: boxes that may hold an object, by selective search, for detectors that make no proposals
+of their own (Fast R-CNN, R-CNN). They are written to train.npz and eval.npz in the folder --output,
+for config.proposals; shown is how many of the objects they cover at an IoU of 0.5. Proposals of
+your own: `cnn/data/proposals.py` says what a file holds.
 """
 
 from __future__ import annotations
@@ -25,24 +32,34 @@ SHOWN = 10
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Flags of the command."""
-    parser.add_argument("action", choices=["inspect"], help="what to do")
+    parser.add_argument("action", choices=["inspect", "propose"], help="what to do")
     parser.add_argument("--config", required=True, metavar="FILE.py", help="the experiment")
     parser.add_argument("--limit", type=int, default=0, metavar="N", help="read N of each part")
     parser.add_argument(
         "--sheet", default="sheet.png", metavar="FILE.png", help="contact sheet; default sheet.png"
     )
+    parser.add_argument("--output", metavar="DIR", help="of propose: where files go")
+    parser.add_argument(
+        "--quality", action="store_true", help="of propose: more boxes, in several times as long"
+    )
 
 
 def run(args: argparse.Namespace) -> int:
-    """Reads both parts and prints what is in them; 2 if a file cannot be read."""
-    import jax
-
-    from cnn.cli import config_file
-    from cnn.data import inspection
+    """Reads both parts of the data; 2 if a file cannot be read."""
+    from cnn.cli import propose
     from cnn.errors import UserError
 
     if args.limit < 0:
         raise UserError(f"--limit must be at least 0, got {args.limit}")
+    return propose.run(args) if args.action == "propose" else _inspect(args)
+
+
+def _inspect(args: argparse.Namespace) -> int:
+    import jax
+
+    from cnn.cli import config_file, propose
+    from cnn.data import inspection
+
     config = config_file.read(args.config, args.overrides)
     # What is decoded here need not be kept.
     config["data"]["cache_mb"] = 0
@@ -57,6 +74,7 @@ def run(args: argparse.Namespace) -> int:
         print_part(part, source.info.class_names, time.perf_counter() - begun)
         parts.append(part)
     print_duplicates(*parts)
+    propose.print_covered(sources, config.get("proposals", {}), args.limit)
     speed = inspection.measure_speed(
         sources.train,
         augment,

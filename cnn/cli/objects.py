@@ -5,11 +5,12 @@ from __future__ import annotations
 import argparse
 import json
 import pathlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
 
+from cnn.data.contract import Example
 from cnn.errors import UserError
 
 
@@ -28,6 +29,41 @@ def check(args: argparse.Namespace) -> None:
     if not 0 <= args.score <= 1:
         raise UserError(f"--score must be between 0 and 1, got {args.score}")
     workdir.check_writable(pathlib.Path(args.output), flag="--output")
+
+
+Find = Callable[[str, np.ndarray], np.ndarray]
+"""(file name, picture) -> its proposals as shares."""
+
+
+def _proposals(experiment: Any, args: argparse.Namespace) -> Find | None:
+    """Where proposals come from; None where the network makes its own.
+
+    Raises:
+        UserError: If it does and --proposals is given, the file cannot be read, or OpenCV, which is
+            needed without a file, is missing.
+    """
+    from cnn import experiment as experiments
+    from cnn.data import selective_search
+    from cnn.data.proposals import as_shares, read_proposals
+
+    if not getattr(experiments.model_of(experiment), "reads_proposals", False):
+        if args.proposals:
+            raise UserError("--proposals is for Fast R-CNN and R-CNN; this network makes its own")
+        return None
+    if not args.proposals:
+        selective_search.check_installed()
+        return lambda name, image: as_shares(
+            selective_search.selective_search(image).boxes, image.shape
+        )
+    known = read_proposals(args.proposals)
+
+    def find(name: str, image: np.ndarray) -> np.ndarray:
+        stem = pathlib.Path(name).stem
+        if stem not in known:
+            raise UserError(f"{args.proposals} has no proposals of image_id {stem!r} for {name}")
+        return as_shares(known[stem], image.shape)
+
+    return find
 
 
 def draw_all(
@@ -50,10 +86,14 @@ def draw_all(
     names, preprocess = experiment.facts.class_names, experiment.preprocess()
     strategy = experiment.strategy
     predict = strategy.predict(experiment.task.predict)
-    size = experiment.shared(1)
+    size, find = experiment.shared(1), _proposals(experiment, args)
     for name, image in pictures.items():
-        seen = np.repeat(preprocess(image)[None], size, axis=0)
-        batch = {**experiment.blank_batch(size), "image": seen}
+        example: Example = {"image": image, "label": 0}
+        if find is not None:
+            example["proposals"] = find(name, image)
+        seen = {key: x for key, x in preprocess.example(example).items() if key != "label"}
+        seen = {key: np.repeat(x[None], size, axis=0) for key, x in seen.items()}
+        batch = {**experiment.blank_batch(size), **seen}
         found = strategy.fetch_examples(predict(state, strategy.put(batch)))["detections"]
         shape = image.shape[:2]
         back = undone(geometry_of(shape, preprocess.moves(shape)))

@@ -11,6 +11,8 @@ NAME_mask.png with a palette; shown are the classes that most pixels have.
 
 A detector draws its boxes, NAME.png in the folder --output, and shows class and score of each that
 has at least --score; with --json also where it is, (y0, x0, y1, x1) as shares of height and width.
+Fast R-CNN and R-CNN look at the proposals of --proposals, whose image_id is the file's name without
+ending, or at those of selective search (`pip install 'cnn[proposals]'`).
 
 Size, crop, normalisation and names of classes are those of the run, or travel with the weights.
 """
@@ -74,6 +76,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--score", type=float, default=0.3, metavar="P", help="of a detector; default 0.3"
+    )
+    parser.add_argument(
+        "--proposals", metavar="FILE", help="of a detector that makes none; see cnn data propose"
     )
     parser.add_argument(
         "--windows",
@@ -140,9 +145,10 @@ def _classify(
 ) -> None:
     from cnn.errors import UserError
 
-    if args.output or args.windows:
+    if args.output or args.windows or args.proposals:
         raise UserError(
-            "--output and --windows are for segmenters and detectors, and this is a classifier"
+            "--output, --windows and --proposals are for segmenters and detectors, and this is a "
+            "classifier"
         )
     probabilities = predict(predictor, list(pictures.values()))
     for path, row in zip(pictures, probabilities, strict=True):

@@ -33,6 +33,7 @@ MAY_CHANGE = (
     "data.root",
     "data.cache_mb",
     "boxes.max_boxes",
+    "proposals.",
     "loader.num_threads",
     "loader.num_workers",
     "resident.steps_per_dispatch",

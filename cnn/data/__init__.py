@@ -25,6 +25,7 @@ from cnn.data.filters import make_filters
 from cnn.data.pipeline import Host, drawn_order, eval_batches, steps_per_epoch, train_batches
 from cnn.data.policy import make_policy
 from cnn.data.prepare import prepare
+from cnn.data.proposals import make_proposals
 from cnn.data.sampling import Concatenation, Mapped, Subset, make_sampling, spread_out, stratified
 from cnn.data.sizes import published_size
 from cnn.data.sources import OPTIONS, open_sources
@@ -58,6 +59,7 @@ __all__ = [
     "make_mosaic",
     "make_policy",
     "make_preprocess",
+    "make_proposals",
     "make_sampling",
     "make_scale_jitter",
     "make_views",

@@ -39,12 +39,14 @@ class Picture(NamedTuple):
         objects: May be none.
         shape: (height, width) in pixels that the boxes are of; None where they were shares.
         where: The file that says so.
+        number: COCO's id; None in other formats.
     """
 
     path: str
     objects: tuple[Object, ...]
     shape: tuple[int, int] | None
     where: str
+    number: int | None = None
 
 
 class Faulty:
@@ -131,7 +133,7 @@ def read_coco(path: pathlib.Path, faulty: Faulty) -> tuple[list[Picture], tuple[
             label = labels[category]
             objects[image].append(Object(box, unmeasured(label) if one.get("iscrowd") else label))
     pictures = [
-        Picture(name, tuple(objects[number]), shape, str(path))
+        Picture(name, tuple(objects[number]), shape, str(path), number)
         for number, (name, shape) in images.items()
     ]
     return pictures, tuple(categories[number] for number in sorted(categories))

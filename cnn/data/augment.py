@@ -72,6 +72,8 @@ class Augment:
                 seen["pixel_weight"] = self.borders(seen["mask"])
         if "boxes" in example:
             seen["boxes"], seen["box_labels"] = self.preprocess.boxes.moved(example, moves)
+        if "proposals" in example:
+            seen["proposals"] = self.preprocess.boxes.moved_proposals(example, moves)
         return seen
 
     def draw(

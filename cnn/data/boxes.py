@@ -26,6 +26,7 @@ class BoxRules(NamedTuple):
 
     max_boxes: int = 100
     min_visible: float = 0.25
+    max_proposals: int = 2000
 
     def moved(self, example: Example, moves: Sequence[Move]) -> Objects:
         """The objects of an example after all steps.
@@ -48,6 +49,20 @@ class BoxRules(NamedTuple):
         labels = np.full(self.max_boxes, NO_OBJECT, np.int32)
         boxes[:count], labels[:count] = found[stays], example["box_labels"][stays]
         return Objects(boxes, labels)
+
+    def moved_proposals(
+        self, example: Example, moves: Sequence[Move]
+    ) -> Float32[np.ndarray, "max_proposals 4"]:
+        """The proposals of an example after all steps; padding is zeros, which have no area.
+
+        Of more than there is room for the surest stay.
+        """
+        assert "proposals" in example
+        steps = geometry_of(example["image"].shape[:2], moves)
+        found, stays = map_boxes(steps, example["proposals"], keep_share=self.min_visible)
+        kept = found[stays][: self.max_proposals]
+        padding = np.zeros((self.max_proposals - len(kept), 4), np.float32)
+        return np.concatenate([kept, padding])
 
 
 def seen_px(shape: Shape, moves: Sequence[Move]) -> Float32[np.ndarray, " 2"]:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
-from cnn.data.contract import Example, Source, SourceInfo, labels_of
+from cnn.data.contract import Example, Source, SourceInfo, ids_of, labels_of
 
 
 class Cached:
@@ -33,6 +34,11 @@ class Cached:
     def labels(self) -> np.ndarray:
         """Those of the other source."""
         return labels_of(self._source)
+
+    @property
+    def ids(self) -> Sequence[str]:
+        """Those of the other source."""
+        return ids_of(self._source)
 
     def __len__(self) -> int:
         return len(self._source)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple, NotRequired, Protocol, TypedDict, runtime_checkable
 
 import numpy as np
@@ -22,7 +23,7 @@ class Example(TypedDict):
     read-only, so a transform makes a new array. The label is the number of a class, or an array
     (see `SourceInfo.target`). The mask has the class of each pixel, or `IGNORED`. Boxes are of
     objects, (y0, x0, y1, x1) as shares of height and width, with a class each, or `unmeasured` of
-    it; a picture may have none.
+    it; a picture may have none. Proposals are boxes that may hold an object, the surest first.
     """
 
     image: UInt8[np.ndarray, "height width channels"]
@@ -30,6 +31,7 @@ class Example(TypedDict):
     mask: NotRequired[UInt8[np.ndarray, "height width"]]
     boxes: NotRequired[Float32[np.ndarray, "boxes 4"]]
     box_labels: NotRequired[Integer[np.ndarray, " boxes"]]
+    proposals: NotRequired[Float32[np.ndarray, "proposals 4"]]
 
 
 class SourceInfo(NamedTuple):
@@ -100,6 +102,16 @@ def labels_of(source: Source) -> np.ndarray:
     if known is not None:
         return known
     return np.asarray([source[index]["label"] for index in range(len(source))])
+
+
+def ids_of(source: Source) -> Sequence[str]:
+    """What each picture is called in files beside the pictures: what the source knows as `ids`.
+
+    That is COCO's id; of VOC and YOLO the path below the folder of pictures, without its ending; of
+    other sources the number of the example, from 0 on.
+    """
+    known = getattr(source, "ids", None)
+    return tuple(map(str, range(len(source)))) if known is None else known
 
 
 def parts_of(source: Source) -> np.ndarray:

@@ -53,16 +53,23 @@ class Mosaic(NamedTuple):
         side, size = 2 * self.image_size, self.image_size
         cross = tuple(rng.integers(size // 2, side - size // 2 + 1, size=2).tolist())
         canvas = np.full((side, side, self.channels), _GRAY, np.uint8)
-        boxes, labels = [], []
-        for place, number in enumerate((index, *others)):
-            example = source[number]
-            part = self._part(example, place, (cross[0], cross[1]), canvas)
-            boxes.append(part[0])
-            labels.append(part[1])
-        every, classes = np.concatenate(boxes), np.concatenate(labels)
+        parts = [
+            self._part(source[number], place, (cross[0], cross[1]), canvas)
+            for place, number in enumerate((index, *others))
+        ]
+        every, classes = (
+            np.concatenate([part[name] for part in parts]) for name in ("boxes", "box_labels")
+        )
         areas = np.prod(every[:, 2:] - every[:, :2], axis=1)
         kept = np.sort(np.argsort(-areas, kind="stable")[: self.rules.max_boxes])
-        return {"image": canvas, "label": 0, "boxes": every[kept], "box_labels": classes[kept]}
+        made: Example = {"image": canvas, "label": 0}
+        made |= {"boxes": every[kept], "box_labels": classes[kept]}
+        if "proposals" in parts[0]:
+            proposals = [part["proposals"] for part in parts]
+            # The surest of each picture first, then the second of each ...
+            ranks = np.concatenate([np.arange(len(own)) for own in proposals])
+            made["proposals"] = np.concatenate(proposals)[np.argsort(ranks, kind="stable")]
+        return made
 
     def _part(
         self,
@@ -70,8 +77,8 @@ class Mosaic(NamedTuple):
         place: int,
         cross: tuple[int, int],
         canvas: UInt8[np.ndarray, "side side channels"],
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """Puts a picture into the canvas; returns its boxes and labels there."""
+    ) -> dict[str, np.ndarray]:
+        """Puts a picture into the canvas; returns its boxes, labels and proposals there."""
         image, side = example["image"], len(canvas)
         shape = image.shape[:2]
         height, width = longer_side(shape[0], shape[1], self.image_size)
@@ -86,4 +93,8 @@ class Mosaic(NamedTuple):
         assert "boxes" in example and "box_labels" in example
         steps = geometry_of(shape, moves)
         found, stays = map_boxes(steps, example["boxes"], keep_share=self.rules.min_visible)
-        return found[stays], example["box_labels"][stays]
+        part = {"boxes": found[stays], "box_labels": example["box_labels"][stays]}
+        if "proposals" in example:
+            found, stays = map_boxes(steps, example["proposals"], keep_share=self.rules.min_visible)
+            part["proposals"] = found[stays]
+        return part

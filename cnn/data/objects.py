@@ -53,6 +53,7 @@ class BoxesSource:
         self._pictures = tuple(pictures)
         self._folder = folder
         self.labels = np.zeros(len(self._pictures), np.int64)
+        self.ids = tuple(map(_id_of, self._pictures))
         self.info = info
 
     def __len__(self) -> int:
@@ -207,6 +208,13 @@ def _voc(layout: _Layout, train_split: str, eval_split: str) -> tuple[BoxesSourc
 
     train, held_out = (opened(*pair) for pair in zip(lists, stems, strict=True))
     return train, held_out
+
+
+def _id_of(picture: Picture) -> str:
+    """See `cnn.data.contract.ids_of`."""
+    if picture.number is not None:
+        return str(picture.number)
+    return pathlib.PurePosixPath(picture.path).with_suffix("").as_posix()
 
 
 def _listed(path: pathlib.Path) -> list[str]:

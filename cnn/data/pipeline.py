@@ -29,8 +29,9 @@ channels]), `label` int32 [batch] (where the target is no class, float32 [batch,
 float32 [batch]: 1 for an example, 0 for padding. Of examples with masks there is `mask` uint8
 [batch, height, width] in place of `label`, `IGNORED` in padding, and `pixel_weight` float32 of the
 same shape where borders are weighed. Of examples with objects there are in its place `boxes`
-float32 [batch, max_boxes, 4] and `box_labels` int32 [batch, max_boxes], -1 in padding; and in
-evaluation `seen_px` float32 [batch, 2]: see `cnn.data.boxes`."""
+float32 [batch, max_boxes, 4] and `box_labels` int32 [batch, max_boxes], -1 in padding; where they
+have proposals, `proposals` float32 [batch, max_proposals, 4], zeros in padding; and in evaluation
+`seen_px` float32 [batch, 2]: see `cnn.data.boxes`."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,6 +59,7 @@ _FILLS = {
     "pixel_weight": 0,
     "boxes": 0,
     "box_labels": NO_OBJECT,
+    "proposals": 0,
     "seen_px": 1,
 }
 """What is to be learnt besides a label, and what padding has of it."""

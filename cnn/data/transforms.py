@@ -88,6 +88,8 @@ class Preprocess(NamedTuple):
             fitted["mask"] = moved_mask(example["mask"], moves)
         if "boxes" in example:
             fitted["boxes"], fitted["box_labels"] = self.boxes.moved(example, moves)
+        if "proposals" in example:
+            fitted["proposals"] = self.boxes.moved_proposals(example, moves)
         return fitted
 
     def fit(self, image: Pixels) -> Fitted:
@@ -170,7 +172,11 @@ def make_preprocess(
 
 
 def make_boxes(
-    preprocess: Preprocess, *, max_boxes: int = 100, min_visible: float = 0.25
+    preprocess: Preprocess,
+    *,
+    max_boxes: int = 100,
+    min_visible: float = 0.25,
+    max_proposals: int = 2000,
 ) -> Preprocess:
     """The transform with rules for the boxes of objects, where pictures have them.
 
@@ -180,16 +186,19 @@ def make_boxes(
             error. What is learnt does not depend on it, time and memory do. COCO's pictures have up
             to 93.
         min_visible: An object of which the image shows a smaller share is left out, in training and
-            evaluation, in [0, 1].
+            evaluation, in [0, 1]; so is a proposal.
+        max_proposals: Room for so many proposals of a picture, at least 1; of more the surest stay.
 
     Raises:
         UserError: If a value is out of its range.
     """
     if max_boxes < 1:
         raise UserError(f"boxes.max_boxes must be at least 1, got {max_boxes}")
+    if max_proposals < 1:
+        raise UserError(f"boxes.max_proposals must be at least 1, got {max_proposals}")
     if not 0 <= min_visible <= 1:
         raise UserError(f"boxes.min_visible must be between 0 and 1, got {min_visible}")
-    return preprocess._replace(boxes=BoxRules(max_boxes, min_visible))
+    return preprocess._replace(boxes=BoxRules(max_boxes, min_visible, max_proposals))
 
 
 def to_channels(image: Pixels, channels: int) -> UInt8[np.ndarray, "height width new_channels"]:

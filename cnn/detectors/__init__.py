@@ -15,6 +15,13 @@ _NAMES = {
         "fasterrcnn_test",
         "maskrcnn_test",
     ),
+    "fast_rcnn": (
+        "fast_rcnn_vgg16",
+        "fast_rcnn_resnet50",
+        "rcnn_resnet50",
+        "fast_rcnn_test",
+        "rcnn_test",
+    ),
     "ssd": ("ssd300_vgg16", "ssd_test"),
     "yolo_v1": ("yolo_v1", "yolo_v1_test"),
     "yolo_free": ("yolo_free_n", "yolo_free_s", "yolo_free_m", "yolo_free_test"),

@@ -51,6 +51,9 @@ class Detector(Protocol):
 
     Shapes are static: how many objects, proposals and detections there are is a field or the shape
     of an argument. `losses` in training draws from the rng `sample` where a detector samples.
+
+    A detector that makes no proposals has `reads_proposals = True`, and its methods take, by name,
+    `proposals` [batch, proposals, 4], (y0, x0, y1, x1) as shares; one without area is padding.
     """
 
     def __call__(self, images: Images, *, train: bool = False) -> Any:

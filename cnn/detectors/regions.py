@@ -1,4 +1,4 @@
-"""The second stage of Faster and Mask R-CNN: what is in a proposed box, where exactly, which part.
+"""The second stage of every R-CNN: what is in a proposed box, where exactly, which part of it.
 
 Girshick 2015, "Fast R-CNN"; He et al. 2017, "Mask R-CNN", section 3. Class 0 is the background here
 alone: a detector's class c is c + 1.
@@ -7,6 +7,7 @@ alone: a detector's class c is c + 1.
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
@@ -55,7 +56,7 @@ class BoxHead(linen.Module):
 
     Attributes:
         num_classes: With the background.
-        hidden_size: Of the hidden layers.
+        hidden_size: Of the hidden layers; 0 is none of them.
         dtype: Of the computation; outputs are float32 or wider.
     """
 
@@ -67,16 +68,21 @@ class BoxHead(linen.Module):
     def __call__(self, cells: Cells) -> BoxOutputs:
         """What each box is."""
         make = functools.partial(nn.Dense, kernel_init=_uniform, dtype=self.dtype)
-        # The kernel keeps the axes of the grid: how a library flattens them is its conversion's.
-        first = linen.DenseGeneral(
-            self.hidden_size, (-3, -2, -1), kernel_init=_uniform, dtype=self.dtype, name="hidden0"
-        )
-        x = linen.relu(make(self.hidden_size, name="hidden1")(linen.relu(first(cells))))
+        x = self._hidden(cells, make) if self.hidden_size else cells.reshape(*cells.shape[:2], -1)
         wide = jnp.promote_types(self.dtype, jnp.float32)
         logits = make(self.num_classes, name="logits")(x)
         deltas = make(4 * self.num_classes, name="deltas")(x)
         shape = (*deltas.shape[:-1], self.num_classes, 4)
         return BoxOutputs(logits.astype(wide), deltas.reshape(shape).astype(wide))
+
+    def _hidden(
+        self, cells: Cells, make: Callable[..., linen.Module]
+    ) -> Float[Array, "batch boxes hidden"]:
+        # The kernel keeps the axes of the grid: how a library flattens them is its conversion's.
+        first = linen.DenseGeneral(
+            self.hidden_size, (-3, -2, -1), kernel_init=_uniform, dtype=self.dtype, name="hidden0"
+        )
+        return linen.relu(make(self.hidden_size, name="hidden1")(linen.relu(first(cells))))
 
 
 class MaskHead(linen.Module):
@@ -122,7 +128,12 @@ class Sample(NamedTuple):
 
 
 def sample(
-    proposals: Proposals, targets: Targets, keys: Keys[Array, " batch"], *, count: int
+    proposals: Proposals,
+    targets: Targets,
+    keys: Keys[Array, " batch"],
+    *,
+    count: int,
+    background_iou: float = 0.0,
 ) -> Sample:
     """Draws from the proposals and the true boxes; Girshick 2015, section 2.3.
 
@@ -131,6 +142,8 @@ def sample(
         targets: The objects.
         keys: Of the draws, one for each image.
         count: For each image, at most a quarter of them on objects.
+        background_iou: A box that overlaps every object by less is not drawn, unless there is no
+            object.
     """
 
     def of_image(
@@ -140,8 +153,11 @@ def sample(
         labels: Int[Array, " objects"],
         key: Key,
     ) -> Sample:
-        matches = match(ops.boxes.iou(objects, boxes), labels >= 0, high=_IOU, low=_IOU)
-        positive, negative = real & (matches >= 0), real & (matches == NOTHING)
+        overlaps, there = ops.boxes.iou(objects, boxes), labels >= 0
+        matches = match(overlaps, there, high=_IOU, low=_IOU)
+        near = jnp.max(jnp.where(there[:, None], overlaps, 0), axis=0) >= background_iou
+        near |= ~jnp.any(there)
+        positive, negative = real & (matches >= 0), real & near & (matches == NOTHING)
         chosen = sample_balanced(
             positive, negative, key, count=count, positive_fraction=_POSITIVE_FRACTION
         )
@@ -166,9 +182,9 @@ def num_positive(count: int) -> int:
 
 
 def losses(
-    outputs: BoxOutputs, chosen: Sample, targets: Targets
+    outputs: BoxOutputs, chosen: Sample, targets: Targets, *, beta: float = BETA
 ) -> dict[str, Float[Array, " batch"]]:
-    """`class` and `box` of each image."""
+    """`class` and `box` of each image; `beta` is that of `box_loss`."""
 
     def of_image(
         outputs: BoxOutputs, chosen: Sample, objects: Float[Array, "objects 4"]
@@ -181,7 +197,7 @@ def losses(
         count = jnp.maximum(jnp.sum(chosen.real), 1).astype(deltas.dtype)
         return {
             "class": mean_of(entropy, chosen.real),
-            "box": box_loss(deltas, wanted, on_object, beta=BETA) / count,
+            "box": box_loss(deltas, wanted, on_object, beta=beta) / count,
         }
 
     return jax.vmap(of_image)(outputs, chosen, targets.boxes)

@@ -45,8 +45,9 @@ def make(
     Batches have `image` [batch, height, width, channels], `boxes` float32 [batch, objects, 4], (y0,
     x0, y1, x1) as shares of height and width, `box_labels` int32 [batch, objects], -1 in padding,
     and in evaluation `weight` [batch]. An object whose label is below -1 is not learnt; -2 - label
-    being its class, it may be found or not. `predict` reads only the images and gives `detections`,
-    a `Detections`.
+    being its class, it may be found or not. A model that reads proposals has those of the batch,
+    `proposals` float32 [batch, proposals, 4]. `predict` reads these and the images only and gives
+    `detections`, a `Detections`.
 
     The loss is a mean over images. Evaluation has the loss, and `ap`, `ap50` and `ap75` as
     `cnn.metrics.detection` counts them.
@@ -64,6 +65,10 @@ def make(
         UserError: If a factor is below 0; from the task: if the model's loss has no such part.
     """
     factors = _factors(loss_weights)
+    read = ("proposals",) if getattr(model, "reads_proposals", False) else ()
+
+    def proposed(batch: Batch) -> Batch:
+        return {name: batch[name] for name in read if name in batch}
 
     def total(losses: Losses) -> Float[Array, " batch"]:
         for name in factors:
@@ -79,6 +84,7 @@ def make(
             {"params": params, **model_state},
             batch["image"],
             _objects(batch),
+            **proposed(batch),
             train=True,
             method="losses",
             mutable=list(model_state),
@@ -97,14 +103,19 @@ def make(
 
     def detect(state: TrainState, batch: Batch) -> Detections:
         variables = {"params": state.params, **state.model_state}
-        found = model.apply(variables, batch["image"], method="detect")
+        found = model.apply(variables, batch["image"], **proposed(batch), method="detect")
         assert isinstance(found, Detections)
         return found
 
     def evaluate(state: TrainState, batch: Batch) -> Metrics:
         variables = {"params": state.params, **state.model_state}
         losses: Any = model.apply(
-            variables, batch["image"], _objects(batch), train=False, method="losses"
+            variables,
+            batch["image"],
+            _objects(batch),
+            **proposed(batch),
+            train=False,
+            method="losses",
         )
         metrics = _means(total(losses), losses, batch["weight"])
         return {**metrics, "ap": _ranked(detect(state, batch), batch, _num_classes(model))}
