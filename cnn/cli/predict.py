@@ -12,7 +12,7 @@ NAME_mask.png with a palette; shown are the classes that most pixels have.
 A detector draws its boxes, NAME.png in the folder --output, and shows class and score of each that
 has at least --score; with --json also where it is, (y0, x0, y1, x1) as shares of height and width.
 Fast R-CNN and R-CNN look at the proposals of --proposals, whose image_id is the file's name without
-ending, or at those of selective search (`pip install 'cnn[proposals]'`).
+ending, or at those of selective search (`pip install -e '.[proposals]'`).
 
 Size, crop, normalisation and names of classes are those of the run, or travel with the weights.
 """

@@ -50,11 +50,9 @@ def selective_search(
 def check_installed() -> None:
     """Raises a UserError where OpenCV is missing, or is one without selective search."""
     try:
-        import cv2
-
-        assert cv2.ximgproc
-    except (ImportError, AttributeError) as error:
+        from cv2 import ximgproc  # noqa: F401
+    except ImportError as error:
         raise UserError(
-            "selective search needs OpenCV with its contributed modules: "
-            "pip install 'cnn[proposals]'"
+            "selective search needs OpenCV with its contributed modules; run: "
+            "pip install -e '.[proposals]'"
         ) from error

@@ -241,5 +241,5 @@ def test_a_picture_of_one_colour_is_one_proposal():
 
 def test_without_opencv_it_is_one_clear_line(monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "cv2", None)
-    with pytest.raises(UserError, match=r"pip install 'cnn\[proposals\]'"):
+    with pytest.raises(UserError, match=r"pip install -e '.\[proposals\]'"):
         check_installed()
