@@ -29,6 +29,7 @@ def nms(
     *,
     iou_threshold: float,
     max_kept: int,
+    at_first: int = 2048,
 ) -> Int[Array, " {max_kept}"]:
     """Greedy suppression: which boxes stay, the surest first; -1 is padding.
 
@@ -40,12 +41,27 @@ def nms(
         labels: Boxes of different ones do not suppress each other; None is one for all.
         iou_threshold: A box goes that overlaps a surer one by more.
         max_kept: How many stay at most.
+        at_first: Whether a box stays is decided by surer ones alone. So where there are many more,
+            these surest are looked at, and all only if too few of them stay; at least 1.
     """
 
     def fade(left: Scores, overlap: Scores) -> Scores:
         return jnp.where(overlap > iou_threshold, -jnp.inf, left)
 
-    return _choose(boxes, scores, labels, fade, max_kept)[0]
+    def of_all() -> Array:
+        return _choose(boxes, scores, labels, fade, max_kept)[0]
+
+    if len(boxes) <= 2 * at_first:
+        return of_all()
+    surest, index = jax.lax.top_k(scores, at_first)
+    few = None if labels is None else labels[index]
+    chosen = _choose(boxes[index], surest, few, fade, max_kept)[0]
+    chosen = jnp.where(chosen >= 0, index[chosen], -1)
+    too_few = (chosen[-1] < 0) & (surest[-1] > -jnp.inf)
+    # A loop of at most one turn: of several images `jax.lax.cond` would always compute both sides.
+    return jax.lax.while_loop(
+        lambda state: state[0], lambda _: (jnp.asarray(False), of_all()), (too_few, chosen)
+    )[1]
 
 
 def soft_nms(

@@ -26,8 +26,9 @@ SETTINGS = settings(max_examples=60, deadline=None)
 
 
 @functools.cache
-def compiled(threshold):
-    return jax.jit(functools.partial(ops.nms, iou_threshold=threshold, max_kept=KEPT))
+def compiled(threshold, at_first=2048):
+    limits = {"iou_threshold": threshold, "max_kept": KEPT, "at_first": at_first}
+    return jax.jit(functools.partial(ops.nms, **limits))
 
 
 def arrays(scene):
@@ -55,6 +56,28 @@ def test_against_slow_numpy(scene, threshold):
     kept = np.asarray(compiled(threshold)(boxes, scores, labels)).tolist()
     expected = slow_nms(boxes, scores, labels, threshold)
     assert kept == expected + [-1] * (KEPT - len(expected))
+
+
+@SETTINGS
+@given(scenes, st.sampled_from([1, 3, 5]))
+def test_the_surest_at_first_change_nothing(scene, at_first):
+    found = compiled(0.31, at_first)(*arrays(scene))
+    np.testing.assert_array_equal(found, compiled(0.31)(*arrays(scene)))
+
+
+@SETTINGS
+@given(scenes, scenes)
+def test_several_images_are_each_for_themselves(one, other):
+    """One may be done with the surest boxes where the other is not."""
+    both = [np.stack(pair) for pair in zip(arrays(one), arrays(other), strict=True)]
+    kept = mapped()(*both)
+    for found, scene in zip(kept, (one, other), strict=True):
+        np.testing.assert_array_equal(found, compiled(0.31)(*arrays(scene)))
+
+
+@functools.cache
+def mapped():
+    return jax.jit(jax.vmap(compiled(0.31, 5)))
 
 
 def test_classes_are_one_without_labels():
