@@ -60,8 +60,12 @@ def print_covered(sources: Any, files: Mapping[str, str], limit: int) -> None:
         return
     for source in data.make_proposals(sources, **files):
         count = min(limit, len(source)) if limit else len(source)
-        examples = (source[index] for index in range(count))
-        rows = [(len(own["proposals"]), *num_covered(own, own["proposals"])) for own in examples]
+        rows = []
+        for index in range(count):
+            example = source[index]
+            proposals = example.get("proposals")
+            assert proposals is not None
+            rows.append((len(proposals), *num_covered(example, proposals)))
         boxes, hits, objects = np.sum(rows, axis=0).tolist()
         print(
             f"{source.info.name}: {boxes / count:,.1f} proposals for each of {count:,} pictures; "

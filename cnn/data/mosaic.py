@@ -62,8 +62,12 @@ class Mosaic(NamedTuple):
         )
         areas = np.prod(every[:, 2:] - every[:, :2], axis=1)
         kept = np.sort(np.argsort(-areas, kind="stable")[: self.rules.max_boxes])
-        made: Example = {"image": canvas, "label": 0}
-        made |= {"boxes": every[kept], "box_labels": classes[kept]}
+        made: Example = {
+            "image": canvas,
+            "label": 0,
+            "boxes": every[kept],
+            "box_labels": classes[kept],
+        }
         if "proposals" in parts[0]:
             proposals = [part["proposals"] for part in parts]
             # The surest of each picture first, then the second of each ...

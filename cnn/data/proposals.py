@@ -100,7 +100,9 @@ def make_proposals(sources: Sources, *, train: str = "", eval: str = "") -> Sour
 
 def as_shares(boxes: Boxes, shape: tuple[int, ...]) -> Float[np.ndarray, "kept 4"]:
     """Boxes in pixels of a picture as shares, cut at its edges; those without area are left out."""
-    found = np.clip(boxes / np.float32([*shape[:2], *shape[:2]]), 0.0, 1.0).astype(np.float32)
+    found = np.clip(boxes / np.array([*shape[:2], *shape[:2]], np.float32), 0.0, 1.0).astype(
+        np.float32
+    )
     return found[(found[:, 2:] > found[:, :2]).all(axis=1)]
 
 

@@ -67,7 +67,7 @@ def make(
     factors = _factors(loss_weights)
     read = ("proposals",) if getattr(model, "reads_proposals", False) else ()
 
-    def proposed(batch: Batch) -> Batch:
+    def proposed(batch: Batch) -> dict[str, Any]:
         return {name: batch[name] for name in read if name in batch}
 
     def total(losses: Losses) -> Float[Array, " batch"]:
