@@ -288,9 +288,8 @@ def make_preprocess(config: Config) -> data.Preprocess:
 
 def make_augment(config: Config) -> data.Augment:
     """The augmentation of images of the evaluation's size."""
-    preprocess = call(config, "policy", make_preprocess(config))
-    augment = call(config, "augment", call(config, "filters", preprocess))
-    augment = call(config, "scale_jitter", augment)
+    preprocess = call(config, "filters", call(config, "policy", make_preprocess(config)))
+    augment = call(config, "scale_jitter", call(config, "augment", preprocess))
     augment = call(config, "mosaic", call(config, "borders", augment))
     if augment.mosaic is not None and kind_of(config).target != "boxes":
         raise UserError(f"mosaic.rate is for boxes of objects, not for {config['task']['name']}")

@@ -74,7 +74,7 @@ def _inspect(args: argparse.Namespace) -> int:
         print_part(part, source.info.class_names, time.perf_counter() - begun)
         parts.append(part)
     print_duplicates(*parts)
-    propose.print_covered(sources, config.get("proposals", {}), args.limit)
+    propose.print_covered(sources, config, args.limit)
     speed = inspection.measure_speed(
         sources.train,
         augment,

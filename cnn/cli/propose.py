@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import pathlib
-from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -37,28 +36,29 @@ def run(args: argparse.Namespace) -> int:
     paths = {part: folder / f"{part}.npz" for part in ("train", "eval")}
     for source, path in zip(sources, paths.values(), strict=True):
         _write(source, path, args.limit, args.quality, threads)
-    files = {part: str(path) for part, path in paths.items()}
-    print_covered(sources, files, args.limit)
-    print(" ".join(f"--config.proposals.{part}={path}" for part, path in files.items()))
+    config["proposals"] = {part: str(path) for part, path in paths.items()}
+    print_covered(sources, config, args.limit)
+    print(" ".join(f"--config.proposals.{part}={path}" for part, path in paths.items()))
     return 0
 
 
-def print_covered(sources: Any, files: Mapping[str, str], limit: int) -> None:
+def print_covered(sources: Any, config: Any, limit: int) -> None:
     """How many objects the proposals of a config cover, in a line for each part.
 
     Args:
         sources: Both parts, without proposals.
-        files: The section `proposals`; of one without files nothing is printed.
+        config: The run's; where its section `proposals` names no files, nothing is printed.
         limit: How many pictures of each part are read; 0 is all.
     """
     import numpy as np
 
-    from cnn import data
+    from cnn import experiment as experiments
     from cnn.data.proposals import COVERED_IOU, num_covered
 
-    if not any(files.values()):
+    found = experiments.call(config, "proposals", sources)
+    if found is sources:
         return
-    for source in data.make_proposals(sources, **files):
+    for source in found:
         count = min(limit, len(source)) if limit else len(source)
         rows = []
         for index in range(count):

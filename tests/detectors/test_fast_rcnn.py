@@ -96,17 +96,17 @@ def test_what_is_learnt_from_against_a_slow_version(background_iou):
 
 
 def windows():
-    """Boxes of three sizes all over a picture of 48 pixels, whatever it shows, as shares."""
+    """Boxes of five sizes all over a picture of 48 pixels, whatever it shows, as shares."""
     corners = [
-        (y, x, y + size, x + size)
-        for size in (16, 24, 32)
-        for y in range(0, 49 - size, 8)
-        for x in range(0, 49 - size, 8)
+        (y, x, y + height, x + width)
+        for height, width in ((16, 16), (24, 24), (32, 32), (16, 8), (24, 12))
+        for y in range(0, 49 - height, height // 3)
+        for x in range(0, 49 - width, width // 3)
     ]
     return jnp.asarray(corners, jnp.float32) / 48
 
 
-@pytest.mark.parametrize(("name", "steps"), [("fast_rcnn_test", 100), ("rcnn_test", 100)])
+@pytest.mark.parametrize(("name", "steps"), [("fast_rcnn_test", 100), ("rcnn_test", 200)])
 def test_eight_images_are_learnt(name, steps):
     batch = batch_of()
     batch["proposals"] = jnp.tile(windows()[None], (8, 1, 1))
@@ -115,7 +115,7 @@ def test_eight_images_are_learnt(name, steps):
     for index in range(steps):
         state, metrics = step(state, batch, jax.random.fold_in(small.KEY, index))
     assert small.values(metrics)["class_loss"] < 0.1
-    assert small.values(small.evaluate(task, state, batch))["ap50"] > 0.9
+    assert small.values(small.evaluate(task, state, batch))["ap50"] > 0.95
 
 
 @functools.cache
