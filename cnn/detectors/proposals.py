@@ -25,7 +25,7 @@ from cnn.core import Key
 from cnn.detectors.anchors import parts_of
 from cnn.detectors.losses import box_loss, mean_of, safe_targets
 from cnn.detectors.matching import NOTHING, Targets, match, sample_balanced
-from cnn.detectors.selection import large, suppress, take
+from cnn.detectors.selection import large, take
 
 BETA = 1 / 9
 """Of the smooth L1 loss; a ninth is the square of a third, the authors' sigma being 3."""
@@ -117,22 +117,33 @@ def propose(
         count: How many, and how many of each map are looked at.
         iou_threshold: As in `ops.nms`.
     """
-    boxes, scores, levels = [], [], []
-    for level, (part, of_map) in enumerate(zip(parts_of(anchors), anchors, strict=True)):
+    boxes, scores = [], []
+    for part, of_map in zip(parts_of(anchors), anchors, strict=True):
         best, index = lax.top_k(outputs.logits[:, part], min(count, len(of_map)))
-        boxes.append(ops.boxes.decode(take(outputs.deltas[:, part], index), of_map[index]))
-        scores.append(best)
-        levels.append(jnp.full(best.shape, level, jnp.int32))
-    clipped = ops.boxes.clip(jnp.concatenate(boxes, axis=1), image)
-    kept = suppress(
-        clipped,
-        large(clipped, jnp.concatenate(scores, axis=1), smallest=_SMALLEST),
-        jnp.concatenate(levels, axis=1),
-        iou_threshold=iou_threshold,
-        max_kept=min(count, clipped.shape[1]),
+        decoded = ops.boxes.decode(take(outputs.deltas[:, part], index), of_map[index])
+        boxes.append(ops.boxes.clip(decoded, image))
+        scores.append(large(boxes[-1], best, smallest=_SMALLEST))
+    sizes = [part.shape[1] for part in scores]
+    most = max(sizes)
+    # Each map by itself, all of them in the same turns: few, and over few boxes.
+    gaps = [((0, 0), (0, most - size)) for size in sizes]
+    padded = jnp.stack(
+        [jnp.pad(x, (*gap, (0, 0))) for x, gap in zip(boxes, gaps, strict=True)], axis=1
     )
-    real = kept >= 0
-    return Proposals(lax.stop_gradient(jnp.where(real[..., None], take(clipped, kept), 0)), real)
+    known = jnp.stack(
+        [jnp.pad(x, g, constant_values=-jnp.inf) for x, g in zip(scores, gaps, strict=True)], axis=1
+    )
+    nms = functools.partial(ops.nms, iou_threshold=iou_threshold, max_kept=most)
+    kept = jax.vmap(jax.vmap(nms))(padded, known)
+    index = jnp.maximum(kept, 0)
+    left = jnp.where(kept >= 0, jnp.take_along_axis(known, index, axis=2), -jnp.inf)
+    begins = most * jnp.arange(len(sizes), dtype=index.dtype).reshape(1, -1, 1)
+    batch = len(left)
+    best, place = lax.top_k(left.reshape(batch, -1), min(count, sum(sizes)))
+    chosen = jnp.take_along_axis((index + begins).reshape(batch, -1), place, axis=1)
+    real = best > -jnp.inf
+    found = take(padded.reshape(batch, -1, 4), chosen)
+    return Proposals(lax.stop_gradient(jnp.where(real[..., None], found, 0)), real)
 
 
 def losses(

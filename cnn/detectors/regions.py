@@ -270,6 +270,11 @@ def detect(
     scores = above(jax.nn.softmax(outputs.logits)[..., 1:], score_threshold)
     scores = jnp.where(proposals.real[..., None], scores, -jnp.inf)
     labels = jnp.broadcast_to(jnp.arange(scores.shape[-1])[None, None], scores.shape)
+    # Probabilities sum to 1, so of a box no more classes than that can be above the threshold.
+    most = int(1 / score_threshold) if score_threshold > 0 else scores.shape[-1]
+    if most < scores.shape[-1]:
+        scores, labels = lax.top_k(scores, most)
+        boxes = jnp.take_along_axis(boxes, labels[..., None], axis=2)
     batch, listed = len(boxes), boxes.reshape(len(boxes), -1, 4)
     return detections_of(
         listed,
