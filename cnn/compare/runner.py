@@ -209,6 +209,9 @@ def _forwarding(pool: concurrent.futures.ProcessPoolExecutor) -> Iterator[list[i
 _ended = threading.Event()
 """In a child: it was stopped, and starts nothing more."""
 
+_working = threading.Event()
+"""In a child: it is at a group."""
+
 
 def _begin(counter: Any, count: int, begin: Callable[[], None]) -> None:
     """Of a child, before JAX is started there: its share of the cores."""
@@ -219,23 +222,38 @@ def _begin(counter: Any, count: int, begin: Callable[[], None]) -> None:
     if hasattr(os, "sched_setaffinity"):
         cores = sorted(os.sched_getaffinity(0))
         os.sched_setaffinity(0, cores[index % len(cores) :: count])
+    # A child that died of the signal would break the pool, which then sends the others a second
+    # one: that ends a training at once, without a checkpoint. A training has its own handler.
+    signal.signal(signal.SIGTERM, _on_sigterm)
     threading.Thread(target=_follow_parent, daemon=True).start()
     begin()
+
+
+def _on_sigterm(number: int, _: types.FrameType | None) -> None:
+    _ended.set()
+    if _working.is_set():
+        raise SystemExit(128 + number)
 
 
 def _follow_parent() -> None:
     parent = multiprocessing.parent_process()
     assert parent is not None
     parent.join()
-    # A training saves a checkpoint first.
     _ended.set()
+    if not _working.is_set():
+        os._exit(128 + signal.SIGTERM)
+    # A training saves a checkpoint first.
     os.kill(os.getpid(), signal.SIGTERM)
 
 
 def _work(job: Job, group: Group) -> int:
-    if _ended.is_set():
-        return 0
-    code = run_group(job, group)
+    _working.set()
+    try:
+        code = 0 if _ended.is_set() else run_group(job, group)
+    except SystemExit as stopped:
+        code = int(stopped.code or 0)
+    finally:
+        _working.clear()
     if code:
         _ended.set()
     parent = multiprocessing.parent_process()
