@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import os
 import pathlib
 import shutil
 import signal
@@ -126,6 +127,25 @@ def test_a_signal_ends_it_at_once(tmp_path):
     made, groups = job(tmp_path, stopped)
     assert runner.run_groups(made, groups, processes=1) == 128 + signal.SIGTERM
     assert len(called) == 1
+
+
+@pytest.mark.usefixtures("unchecked")
+def test_a_child_that_is_stopped_outside_of_a_training_ends_its_work_and_not_the_pool(monkeypatch):
+    """As while it compiles: by the signal's own action the process would die at once."""
+
+    def work(*_):
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(10)
+        pytest.fail("the signal was to end it")
+
+    monkeypatch.setattr(runner, "run_group", work)
+    before = signal.signal(signal.SIGTERM, runner._on_sigterm)
+    try:
+        assert runner._work(None, None) == 143
+        assert runner._work(None, None) == 0, "nothing more is started"
+    finally:
+        signal.signal(signal.SIGTERM, before)
+        runner._ended.clear()
 
 
 def wait_for(condition, seconds=120):
