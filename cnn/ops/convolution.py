@@ -9,7 +9,7 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
 from cnn.errors import UserError
-from cnn.ops import depthwise, double, formulation, grouped, onednn, plain, products
+from cnn.ops import by_part, depthwise, double, formulation, grouped, onednn, plain, products
 from cnn.ops.window import Padding, Pair, Slide, check_fits, pair, sides
 
 Image = Float[Array, "batch _ _ _"]
@@ -28,8 +28,9 @@ def conv(
     """The cross-correlation that networks call a convolution.
 
     On a CPU it and its derivatives are formulated by shape: `products` where windows do not
-    overlap; else `onednn` where it serves; else `depthwise`, `grouped`, and for a dense convolution
-    `lax`'s own, which no formulation in plain JAX beat in single precision, and `double`.
+    overlap; else `onednn` where it serves, with `by_part` for the gradient by a dense kernel; else
+    `depthwise`, `grouped`, and for a dense convolution `lax`'s own, which no formulation in plain
+    JAX beat in single precision, and `double`.
 
     Args:
         x: The images, of the kernel's dtype.
@@ -139,6 +140,8 @@ def _library_kernel_gradient(x: Image, g: Image, *, spec: Slide) -> Kernel:
         return onednn.kernel_gradient(x, g, spec)
     if products.fits(spec):
         return products.kernel_gradient(x, g, spec, product=onednn.product)
+    if spec.groups == 1:
+        return by_part.kernel_gradient(x, g, spec)
     return _kernel_gradient(x, g, spec=spec)
 
 
