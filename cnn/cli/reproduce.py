@@ -9,6 +9,7 @@ run. Each seed is a training of cnn train in WORKDIR/PAPER/ROW/seedN: the same c
 it was stopped. A run that ends adds its line to experiments/PAPER/results.csv, and a short log; a
 seed that is there already is left alone. cnn ledger render then writes the tables. Several
 processes find each other as in cnn train on Slurm, Cloud TPU, GKE and Open MPI; the first adds.
+A generator whose row names a classifier (features) is measured by it, which is trained first.
 
 Of the config only what does not change the result can be set: --config.data.root=DIR,
 --config.loader.num_threads=8, --config.parallel.mesh=fsdp:8.
@@ -32,6 +33,7 @@ from cnn.errors import UserError
 
 if TYPE_CHECKING:
     from cnn.ledger.papers import Paper, Row
+    from cnn.train import Outcome
 
 TAKES_CONFIG = True
 
@@ -64,16 +66,16 @@ def run(args: argparse.Namespace) -> int:
         if args.seeds or args.overrides:
             raise UserError("--smoke takes neither seeds nor values of the config; leave them out")
         return _smoke(root, rows)
-    jobs = [(paper, row, _config(root, row, args.overrides)) for paper, row in rows]
+    jobs = [(paper, row, *_configs(root, row, args.overrides)) for paper, row in rows]
     seeds = {row.name: _seeds(row, args.seeds) for _, row in rows}
     _check_commit()
     from cnn.parallel import hosts
 
     hosts.connect()
     with hosts.together():
-        for paper, row, config in jobs:
+        for paper, row, config, features in jobs:
             directory = pathlib.Path(args.workdir) / paper.name / row.name
-            code = _reproduce(paper, row, config, seeds[row.name], directory)
+            code = _reproduce(paper, row, config, features, seeds[row.name], directory)
             if code:
                 return code
     if hosts.leads():
@@ -97,8 +99,10 @@ def _seeds(row: Row, text: str | None) -> list[int]:
     return seeds
 
 
-def _config(root: pathlib.Path, row: Row, overrides: Sequence[str]) -> Mapping[str, Any]:
-    """The row's config, with what the user says of how it is carried out."""
+def _configs(
+    root: pathlib.Path, row: Row, overrides: Sequence[str]
+) -> tuple[Mapping[str, Any], Mapping[str, Any] | None]:
+    """The row's config, with what the user says of how it is carried out, and its classifier's."""
     from cnn.cli import config_file
     from cnn.ledger import check, fingerprint
 
@@ -110,7 +114,7 @@ def _config(root: pathlib.Path, row: Row, overrides: Sequence[str]) -> Mapping[s
         raise UserError(f"that would be another row than {row.name}: {change}; use cnn train")
     if asked["seed"] != config["seed"]:
         raise UserError("seeds are chosen by --seeds, not by --config.seed")
-    return asked
+    return asked, check.build_features(root, row, config_file.read, overrides)
 
 
 def _check_commit() -> None:
@@ -125,7 +129,12 @@ def _check_commit() -> None:
 
 
 def _reproduce(
-    paper: Paper, row: Row, config: Mapping[str, Any], seeds: Sequence[int], directory: pathlib.Path
+    paper: Paper,
+    row: Row,
+    config: Mapping[str, Any],
+    features: Mapping[str, Any] | None,
+    seeds: Sequence[int],
+    directory: pathlib.Path,
 ) -> int:
     from cnn.cli import workdir
 
@@ -138,23 +147,53 @@ def _reproduce(
     for seed in missing:
         workdir.check_writable(directory / f"seed{seed}")
     workdir.start_jax()
+    import jax
+
     from cnn import experiment as experiments
     from cnn.cli import train
     from cnn.ledger import entry, papers
     from cnn.parallel import hosts
 
+    if features is not None and jax.process_count() > 1:
+        raise UserError(f"{paper.name}/{row.name} is measured after its training: run one process")
     built = experiments.build(config)
     for seed in missing:
         where = directory / f"seed{seed}"
         outcome = train.carry_out(built.with_seed(seed), where)
         if outcome is not None and outcome.signal is not None:
             return 128 + outcome.signal
+        if features is not None:
+            outcome = _measure(where, features)
+            if outcome is not None and outcome.signal is not None:
+                return 128 + outcome.signal
         if not hosts.leads():
             continue
         # Read anew, since another process may have added a result meanwhile.
         result = entry.add(papers.read(paper.directory), row, where)
         print(f"{paper.name}/{row.name} seed {seed}: {row.metric} {result.value:g}, added")
     return 0
+
+
+def _measure(workdir: pathlib.Path, features: Mapping[str, Any]) -> Outcome | None:
+    """What `cnn evaluate --on=generation` finds, by a classifier that is trained where it is not.
+
+    Returns:
+        How the classifier's training ended, as `train.carry_out`; if stopped, nothing is measured.
+    """
+    from cnn import experiment as experiments
+    from cnn.cli import evaluate, train
+    from cnn.cli import workdir as workdirs
+    from cnn.ledger import entry
+
+    judge = workdir.parent / entry.FEATURES
+    workdirs.check_writable(judge)
+    outcome = train.carry_out(experiments.build(features), judge)
+    if outcome is None or outcome.signal is None:
+        parser = argparse.ArgumentParser()
+        evaluate.add_arguments(parser)
+        words = [f"--workdir={workdir}", "--on=generation", f"--features={judge}"]
+        evaluate.run(parser.parse_args(words))
+    return outcome
 
 
 def _smoke(root: pathlib.Path, rows: Sequence[tuple[Paper, Row]]) -> int:
@@ -180,15 +219,18 @@ def _smoke(root: pathlib.Path, rows: Sequence[tuple[Paper, Row]]) -> int:
 def _try(root: pathlib.Path, row: Row) -> str:
     """Trains, evaluates, saves and reports the row made small; returns its model's name."""
     from cnn import experiment as experiments
-    from cnn.cli import config_file, train
+    from cnn.cli import config_file, train, workdir
     from cnn.ledger import check, entry, smoke
-    from cnn.report.log import read_metrics
 
     config = smoke.shrink(check.build(root, row, config_file.read))
     with tempfile.TemporaryDirectory() as name, contextlib.redirect_stdout(io.StringIO()):
-        directory = pathlib.Path(name)
+        directory = pathlib.Path(name) / "seed0"
+        workdir.check_writable(directory)
         outcome = train.carry_out(experiments.build(config), directory)
+        features = check.build_features(root, row, config_file.read)
+        if features is not None and (outcome is None or outcome.signal is None):
+            outcome = _measure(directory, smoke.shrink(features))
         if outcome is not None and outcome.signal is not None:
             raise KeyboardInterrupt
-        entry.value_of(row.metric, read_metrics(directory), "the run")
+        entry.value_of(row.metric, entry.records_of(directory), "the run")
     return config["model"]["name"]

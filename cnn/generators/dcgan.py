@@ -42,7 +42,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
         "widths": (64, 128),
         "discriminator_widths": (32, 64, 128),
     },
-    "dcgan_test": {"image_size": 28, "channels": 1, "widths": (4, 8), "latent_size": 6},
+    "dcgan_test": {"image_size": 28, "channels": 1, "widths": (4, 8), "latent_size": 12},
 }
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import pathlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from cnn.errors import UserError
 from cnn.ledger import entry, fingerprint, papers, tables
@@ -44,14 +44,29 @@ def build(root: pathlib.Path, row: Row, read_config: ReadConfig) -> Mapping[str,
     return read_config(str(root.parent / row.config), row.words())
 
 
+def build_features(
+    root: pathlib.Path, row: Row, read_config: ReadConfig, overrides: Sequence[str] = ()
+) -> Mapping[str, Any] | None:
+    """The config of the classifier of a generator's row; None where it has none."""
+    return read_config(str(root.parent / row.features), overrides) if row.features else None
+
+
+class _Configs(NamedTuple):
+    """Of a row, and of the classifier by which it is measured, if it is by one."""
+
+    trained: Mapping[str, Any]
+    features: Mapping[str, Any] | None
+
+
 def _paper(
     paper: Paper, root: pathlib.Path, read_config: ReadConfig, base: Mapping[str, Any]
 ) -> Iterator[str]:
     rows = {row.name: row for row in paper.rows}
-    configs: dict[str, Mapping[str, Any]] = {}
+    configs: dict[str, _Configs] = {}
     for row in paper.rows:
         try:
-            configs[row.name] = build(root, row, read_config)
+            features = build_features(root, row, read_config)
+            configs[row.name] = _Configs(build(root, row, read_config), features)
         except UserError as error:
             yield f"{paper.name}/{row.name}: {error}"
     seen: set[tuple[str, int]] = set()
@@ -74,7 +89,7 @@ def _paper(
 
 
 def _result(
-    paper: Paper, row: Row, result: Result, config: Mapping[str, Any], base: Mapping[str, Any]
+    paper: Paper, row: Row, result: Result, configs: _Configs, base: Mapping[str, Any]
 ) -> Iterator[str]:
     try:
         log = entry.read_log(paper.directory / result.log)
@@ -90,9 +105,12 @@ def _result(
         yield f"config_hash is {result.config_hash}, {result.log} has the config of another"
     if log.environment["commit"] != result.commit:
         yield f"commit is {result.commit}, {result.log} has {log.environment['commit']}"
-    change = fingerprint.difference(log.config, config, base)
+    change = fingerprint.difference(log.config, configs.trained, base)
     if change is not None:
         yield f"its config is not that of {row.config} any more: {change}; run it again"
+    change = fingerprint.difference(log.features or {}, configs.features or {}, base)
+    if change is not None:
+        yield f"its classifier is not that of {row.features!r} any more: {change}; run it again"
 
 
 def _tables(root: pathlib.Path, read: Sequence[Paper]) -> Iterator[str]:

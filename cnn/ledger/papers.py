@@ -23,6 +23,7 @@ _OPTIONAL = {
     "expected_source": str,
     "from_memory": bool,
     "differences": str,
+    "features": str,
 }
 
 
@@ -35,13 +36,16 @@ class Row(NamedTuple):
         config: Its file, with ":ARGUMENT" or without, as `cnn train` takes it; from the directory
             above `experiments/`.
         metric: Of the run's last evaluation, or "best:" and the metric for its largest value over
-            all evaluations, where the paper chose so. More is better.
+            all evaluations, where the paper chose so. More is better. With `features` one of
+            `cnn evaluate --on=generation`, for instance "generation/recognised".
         seeds: Those that count.
         overrides: Values of the config by dotted key.
         expected: The paper's number in the unit of the metric; None where nobody published one.
         expected_source: Where it is stated.
         from_memory: Whether nobody checked that.
         differences: How this training differs from the paper's; "" for not at all.
+        features: Of a generator, the config of the classifier that looks at what it makes; "" asks
+            none.
     """
 
     name: str
@@ -54,6 +58,7 @@ class Row(NamedTuple):
     expected_source: str = ""
     from_memory: bool = False
     differences: str = ""
+    features: str = ""
 
     def words(self) -> list[str]:
         """The overrides as `cnn train` takes them."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from cnn import detectors, heads, models
+from cnn import detectors, generators, heads, models
 from cnn.experiment import Config
 from cnn.kinds import kind_of
 
@@ -13,6 +13,7 @@ NUM_EPOCHS = 4
 BATCH_SIZE = 8
 _MAX_PARAMETERS = 100_000
 _NUM_EVAL = 10
+_NUM_CLASSES = 10
 _SIZES = ("width", "depth", "num_heads", "patch_size", "widths", "depths")
 """Fields of models that a smaller one has its own values of."""
 _TESTS = ("lenet_1998_test", "convnextv2_test", "deit_test")
@@ -32,11 +33,12 @@ def shrink(config: Config) -> dict[str, Any]:
     Raises:
         UserError: If there is no such model.
     """
-    name = small_model(config["model"]["name"])
+    full_name = config["model"]["name"]
+    name, source_of = small_model(full_name), _registry(full_name).source
     model = {**config["model"], "name": name}
     full_size = size = config["preprocess"]["image_size"]
-    if name != config["model"]["name"]:
-        size = models.source(name).image_size
+    if name != full_name:
+        size = source_of(name).image_size
         model = {key: value for key, value in model.items() if key not in _SIZES}
     if model["norm_group_size"]:
         model["norm_group_size"] = BATCH_SIZE // 2
@@ -45,7 +47,8 @@ def shrink(config: Config) -> dict[str, Any]:
     images = {
         "num_train": BATCH_SIZE,
         "num_eval": _NUM_EVAL,
-        "num_classes": models.source(config["model"]["name"]).num_classes,
+        # A generator's paper has no classes, its config may.
+        "num_classes": source_of(full_name).num_classes or _NUM_CLASSES,
         "height": side,
         "width": side,
         "channels": config["preprocess"]["channels"],
@@ -86,10 +89,10 @@ def small_model(name: str) -> str:
     Raises:
         UserError: If there is no such model.
     """
-    for registry in (heads, detectors):
-        if name in registry.names():
-            known = registry.names(registry.family_of(name))
-            return next(one for one in known if one.endswith("_test"))
+    registry = _registry(name)
+    if registry is not models:
+        known = registry.names(registry.family_of(name))
+        return next(one for one in known if one.endswith("_test"))
     if models.describe(name).parameters <= _MAX_PARAMETERS:
         return name
     family = models.family_of(name)
@@ -99,6 +102,12 @@ def small_model(name: str) -> str:
         if test in known and name.startswith(kind):
             return test
     return next(one for one in known if one.endswith("_test"))
+
+
+def _registry(name: str) -> Any:
+    """Where that name is; of one that nobody knows that of classifiers, which says so."""
+    others = (heads.REGISTRY, detectors.REGISTRY, generators.REGISTRY)
+    return next((registry for registry in others if name in registry.names()), models)
 
 
 def _compressed(config: Config, ratio: float) -> dict[str, dict[str, Any]]:

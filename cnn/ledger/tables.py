@@ -148,7 +148,9 @@ def _ours(row: Row, status: Status) -> str:
 
 
 def _value(metric: str, value: float) -> str:
-    share = metric.removeprefix(BEST).rpartition("/")[2].startswith(("accuracy", "top_"))
+    share = (
+        metric.removeprefix(BEST).rpartition("/")[2].startswith(("accuracy", "top_", "recognised"))
+    )
     return percent(value) if share else number(value)
 
 

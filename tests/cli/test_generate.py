@@ -15,7 +15,6 @@ ROOT = pathlib.Path(__file__).parents[2]
 TINY = [
     f"--config={ROOT / 'configs/mnist5k/dcgan.py'}",
     "--config.model.name=dcgan_test",
-    "--config.model.latent_size=12",
     "--config.preprocess.image_size=28",
     "--config.loader.batch_size=16",
     "--config.schedule.name=constant",

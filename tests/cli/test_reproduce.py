@@ -6,6 +6,7 @@ import pytest
 
 from cnn.__main__ import main
 from cnn.cli import workdir
+from cnn.ledger import entry
 from tests.ledger import hand
 
 ROOT = pathlib.Path(__file__).parents[2]
@@ -30,6 +31,35 @@ seeds = [0, 1]
 "augment.scale_fraction" = 0.0
 "train.num_steps" = 2
 "schedule.warmup_epochs" = 0.0
+"""
+MADE = """
+title = "A generator"
+citation = "Somebody 2016"
+
+[[rows]]
+name = "made"
+claim = "digits that a classifier recognises"
+config = "configs/mnist5k/dcgan.py"
+metric = "generation/recognised"
+features = "judge.py"
+seeds = [0]
+
+[rows.overrides]
+"model.name" = "dcgan_test"
+"loader.batch_size" = 16
+"evaluation.batch_size" = 250
+"schedule.name" = "constant"
+"train.num_steps" = 2
+"""
+JUDGE = """
+from configs.mnist5k import lenet5
+
+
+def get_config():
+    config = lenet5.get_config()
+    config.model.name = "lenet_test"
+    config.train.num_steps = 20
+    return config
 """
 ONE = "--config.parallel.num_devices=1"
 
@@ -77,6 +107,30 @@ def test_a_row_runs_and_is_entered_once(root, committed, capsys):
     (root / "small" / "logs" / "tiny_seed0.jsonl").unlink()
     assert main(["ledger", "check", f"--experiments={root}"]) == 0
     assert "the ledger is as it should be" in capsys.readouterr().out
+
+
+def test_a_generator_is_measured_by_a_classifier_that_is_trained_for_it(root, committed, capsys):
+    (root / "small" / "paper.toml").write_text(MADE)
+    (root.parent / "judge.py").write_text(JUDGE)
+    assert reproduce(root, "small/made", ONE) == 0
+    (result,) = hand.paper(root).results
+    assert f"small/made seed 0: generation/recognised {result.value:g}, added" in (
+        capsys.readouterr().out
+    )
+    assert 0 <= result.value <= 1
+    log = entry.read_log(root / "small" / result.log)
+    assert log.features is not None
+    assert (log.features["model"]["name"], log.features["data"]["root"]) == ("lenet_test", "")
+    assert log.records[-1]["generation/recognised"] == pytest.approx(result.value, rel=1e-5)
+    assert main(["ledger", "render", f"--experiments={root}"]) == 0
+    assert main(["ledger", "check", f"--experiments={root}"]) == 0
+    # Another classifier would have given another number.
+    (root.parent / "judge.py").write_text(JUDGE.replace("20", "30"))
+    assert main(["ledger", "check", f"--experiments={root}"]) == 1
+    assert (
+        "small/made seed 0: its classifier is not that of 'judge.py' any more: train.num_steps was "
+        "20, is 30; run it again"
+    ) in capsys.readouterr().err
 
 
 def test_code_that_no_commit_has_is_refused(root, committed, capsys):

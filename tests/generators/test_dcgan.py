@@ -47,8 +47,8 @@ def test_of_the_first_numbers_of_a_latent_only_the_largest_counts_and_is_the_cla
     np.testing.assert_array_equal(images[1], images[0])
     for changed in images[2:]:
         assert float(jnp.abs(changed - images[0]).max()) > 1e-4
-    with pytest.raises(UserError, match="latents of 6 numbers have no 7 classes in them"):
-        models.generator("dcgan_test", num_classes=7).generator.init(jax.random.key(0), LATENTS)
+    with pytest.raises(UserError, match="latents of 12 numbers have no 13 classes in them"):
+        models.generator("dcgan_test", num_classes=13).generator.init(jax.random.key(0), LATENTS)
 
 
 def test_the_score_of_an_image_is_that_of_its_class():

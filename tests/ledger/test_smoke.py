@@ -63,6 +63,7 @@ def test_every_row_runs(monkeypatch):
         ("vit_b_16", "vit_test"),
         ("fcn_resnet50", "fcn_test"),
         ("yolo_free_n", "yolo_free_test"),
+        ("dcgan_28", "dcgan_test"),
     ],
 )
 def test_small_models(name, small):
