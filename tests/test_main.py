@@ -231,6 +231,31 @@ def test_models_lists_and_filters(capsys):
     assert "unknown model 'lenett'" in one_line(["models", "--filter=lenett"], capsys)
 
 
+def test_models_of_all_tasks_and_of_one(capsys):
+    assert main(["models", "--filter=*resnet34*", "--csv"]) == 0
+    rows = [*csv.DictReader(capsys.readouterr().out.splitlines())]
+    assert {row["task"] for row in rows} == {"classification", "segmentation"}
+    assert main(["models", "--task=detection,generation", "--filter=*n_resnet50_fpn"]) == 0
+    shown = capsys.readouterr().out
+    assert "41,755,286" in shown and "fcn" not in shown and "detection" in shown
+    words = ["models", "--task=generation", "--filter=dcgan", "--json"]
+    assert main(words) == 0
+    by_name = {row["name"]: row for row in json.loads(capsys.readouterr().out)}
+    assert by_name["dcgan"]["parameters"] == 3_576_704
+    assert "unknown task 'detect'" in one_line(["models", "--task=detect"], capsys)
+    assert "did you mean 'dcgan'" in one_line(["models", "--filter=dcgam"], capsys)
+
+
+def test_models_that_cannot_be_counted_are_a_line_each(capsys):
+    words = ["models", "--task=generation", "--filter=*_test", "--image-size=28", "--csv"]
+    assert main(words) == 2
+    captured = capsys.readouterr()
+    rows = [*csv.DictReader(captured.out.splitlines())]
+    assert {row["name"] for row in rows} == {"dcgan_test", "cyclegan_test", "vae_test"}
+    wrong = captured.err.splitlines()
+    assert [line.split(": ")[2] for line in wrong] == ["pix2pix_test", "stylegan2_test"]
+
+
 def test_models_in_forms_for_programs(capsys):
     assert main(["models", "--filter=resnet1[8]", "--csv"]) == 0
     (row,) = csv.DictReader(capsys.readouterr().out.splitlines())

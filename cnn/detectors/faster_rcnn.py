@@ -57,6 +57,9 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "maskrcnn_test": {**_SMALL, "mask_width": 4},
 }
 
+FROZEN_NORM = True
+"""torchvision's parameter counts are without those of the backbone's norms: `frozen_norm`."""
+
 
 def source(name: str) -> Source:
     """The paper of a variant, and torchvision's images and classes: COCO's numbers from 1 on."""

@@ -52,6 +52,9 @@ VARIANTS: dict[str, dict[str, Any]] = {
     },
 }
 
+FROZEN_NORM = True
+"""torchvision's parameter counts are without those of the backbone's norms: `frozen_norm`."""
+
 
 def source(name: str) -> Source:
     """The paper of a variant, and torchvision's images and classes: COCO's numbers."""

@@ -1,8 +1,8 @@
 """Networks that make pictures, and their registry.
 
-A file holds a family: `VARIANTS`, `source(name)`, a `Generator`, and a `Discriminator` or an
-`Encoder` that it is trained with. A row has fields of these; one that two have goes to both.
-`models.generator` builds them. Pictures of generators have pixels from -1 to 1.
+A file holds a family: `VARIANTS`, `source(name)`, `kind(name)`, a `Generator`, and a
+`Discriminator` or an `Encoder` that it is trained with. A row has fields of these; one that two
+have goes to both. `models.generator` builds them. Pictures of generators have pixels from -1 to 1.
 """
 
 import dataclasses
@@ -38,3 +38,8 @@ class Networks:
     generator: linen.Module
     discriminator: linen.Module | None = None
     encoder: linen.Module | None = None
+
+    @property
+    def latent_size(self) -> int:
+        """Numbers of a latent; 0 where the generator is given images."""
+        return getattr(self.generator, "latent_size", 0)

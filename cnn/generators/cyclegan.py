@@ -45,6 +45,12 @@ def source(name: str) -> Source:
     return Source(_PAPER, 2017, image_size=size, channels=row.get("channels", 3), num_classes=0)
 
 
+def kind(name: str) -> tuple[str, dict[str, Any]]:
+    """What trains a variant, of `cnn.kinds.KINDS`, and the options of an ordinary step."""
+    del name
+    return "cyclegan", {}
+
+
 class Generator(linen.Module):
     """Two halvings, residual blocks and two doublings, with instance norm.
 

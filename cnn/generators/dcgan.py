@@ -54,6 +54,13 @@ def source(name: str) -> Source:
     return Source(paper, year, image_size=size, channels=channels, num_classes=0)
 
 
+def kind(name: str) -> tuple[str, dict[str, Any]]:
+    """What trains a variant, of `cnn.kinds.KINDS`, and the options of an ordinary step."""
+    if name.startswith("wgan"):
+        return "gan", {"loss": "wasserstein", "gradient_penalty": 10.0}
+    return "gan", {}
+
+
 class Generator(linen.Module):
     """Latents to images: a dense layer to the smallest map, then doubled to the image's size.
 

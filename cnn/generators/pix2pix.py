@@ -52,6 +52,12 @@ def source(name: str) -> Source:
     return Source(_PAPER, 2017, image_size=size, channels=channels, num_classes=0)
 
 
+def kind(name: str) -> tuple[str, dict[str, Any]]:
+    """What trains a variant, of `cnn.kinds.KINDS`, and the options of an ordinary step."""
+    del name
+    return "pix2pix", {}
+
+
 class Generator(linen.Module):
     """The U-Net: levels of half the size each, and back, with what the way down had.
 

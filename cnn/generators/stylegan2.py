@@ -62,6 +62,15 @@ def source(name: str) -> Source:
     return Source(_PAPER, 2020, image_size=size, channels=channels, num_classes=0)
 
 
+def kind(name: str) -> tuple[str, dict[str, Any]]:
+    """What trains a variant, of `cnn.kinds.KINDS`, and the options of an ordinary step.
+
+    Three steps of four have no penalty.
+    """
+    del name
+    return "stylegan2", {"r1_weight": 0.0, "path_weight": 0.0}
+
+
 def sizes(image_size: int) -> list[int]:
     """The sides of the maps, from 4 pixels to the image's.
 

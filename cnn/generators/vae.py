@@ -37,6 +37,12 @@ def source(name: str) -> Source:
     return Source(_PAPER, 2014, image_size=size, channels=channels, num_classes=0)
 
 
+def kind(name: str) -> tuple[str, dict[str, Any]]:
+    """What trains a variant, of `cnn.kinds.KINDS`, and the options of an ordinary step."""
+    del name
+    return "vae", {}
+
+
 class Encoder(linen.Module):
     """Images to the distribution of their latents.
 

@@ -6,25 +6,22 @@ makes pictures, `backbone` makes features for other tasks. The parameters of a c
 first convolution is `backbone/stem_conv` and the last layer `head/logits`.
 """
 
-import csv
-import functools
 import importlib
-import importlib.resources
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
-import jax
-import jax.numpy as jnp
 from flax import linen
 from jaxtyping import Array, Float
 
 from cnn import detectors as detection
-from cnn import errors, generators, heads, macs, nn
+from cnn import errors, generators, heads, nn
+from cnn.models._facts import ModelInfo, count, size_of, table
 from cnn.models._fields import fields_of, known_of, sync_of, values_of
 from cnn.models._names import NAMES
 from cnn.nn.family import Features, Source
 
 __all__ = [
+    "TASKS",
     "Classifier",
     "Features",
     "ModelInfo",
@@ -32,18 +29,22 @@ __all__ = [
     "backbone",
     "backbone_of",
     "classifier",
+    "count",
     "describe",
     "detector",
     "detectors",
     "families",
     "family_of",
     "generator",
+    "kind_of",
     "layers_above",
     "measure",
     "names",
     "network",
+    "registered",
     "segmenter",
     "segmenters",
+    "size_fields",
     "source",
     "task_of",
     "whitening_kernel",
@@ -53,10 +54,13 @@ _CLASSIFIERS = nn.Registry(__name__, "model", NAMES)
 names, families, family_of = _CLASSIFIERS.names, _CLASSIFIERS.families, _CLASSIFIERS.family_of
 segmenters, detectors = heads.names, detection.names
 _BY_TASK = {
+    "classification": _CLASSIFIERS,
     "segmentation": heads.REGISTRY,
     "detection": detection.REGISTRY,
-    "classification": _CLASSIFIERS,
+    "generation": generators.REGISTRY,
 }
+TASKS = tuple(_BY_TASK)
+"""What networks are for."""
 
 
 class Classifier(linen.Module):
@@ -75,32 +79,6 @@ class Classifier(linen.Module):
     ) -> Float[Array, "batch classes"]:
         """The float32 logits; with `train` batch statistics move and stochastic layers draw."""
         return self.head(self.backbone(images, train=train), train=train)
-
-
-class ModelInfo(NamedTuple):
-    """Facts of a registered network.
-
-    Attributes:
-        name: In the registry.
-        family: Name of its file in `cnn.models`.
-        parameters: Trained ones of the classifier, for the images and classes below.
-        macs: Multiply-accumulates of its convolutions and matrix products for one image.
-        image_size: Height and width in pixels, the paper's where not said otherwise.
-        channels: Of the paper's images.
-        num_classes: Of the paper's data set.
-        paper: Authors and title.
-        year: Of the paper.
-    """
-
-    name: str
-    family: str
-    parameters: int
-    macs: int
-    image_size: int
-    channels: int
-    num_classes: int
-    paper: str
-    year: int
 
 
 def classifier(
@@ -363,19 +341,62 @@ def network(name: str, **fields: Any) -> linen.Module:
     return (segmenter if name in segmenters() else classifier)(name, **fields)
 
 
+def registered(task: str | None = None) -> tuple[str, ...]:
+    """The names of all networks, or of those for one of `TASKS`.
+
+    Raises:
+        UserError: If there is no such task.
+    """
+    if task is not None:
+        return nn.choose("task", task, _BY_TASK).names()
+    return tuple(name for registry in _BY_TASK.values() for name in registry.names())
+
+
 def task_of(name: str) -> str:
-    """What a registered network is for: `classification`, `segmentation` or `detection`."""
-    found = (task for task, registry in _BY_TASK.items() if name in registry.names())
-    return next(found, "classification")
+    """What a registered network is for, one of `TASKS`.
+
+    Raises:
+        UserError: If there is no such network.
+    """
+    for task, registry in _BY_TASK.items():
+        if name in registry.names():
+            return task
+    raise errors.unknown("model", name, registered())
+
+
+def kind_of(name: str) -> tuple[str, dict[str, Any]]:
+    """What trains a network: a name of `cnn.kinds.KINDS`, and options of its ordinary step.
+
+    That is the network's task with the defaults; of a generator its family says it.
+
+    Raises:
+        UserError: If there is no such network.
+    """
+    task = task_of(name)
+    family = _BY_TASK[task].family(name)
+    return family.kind(name) if hasattr(family, "kind") else (task, {})
 
 
 def source(name: str) -> Source:
-    """Where the classifier, segmenter or detector of that name comes from.
+    """Where the network of that name comes from.
 
     Raises:
         UserError: If there is no such network.
     """
     return _BY_TASK[task_of(name)].source(name)
+
+
+def size_fields(name: str, image_size: int) -> dict[str, int]:
+    """The fields that make a network be for images of that height and width in pixels.
+
+    Most take any that they are given and have none; what makes images of latents is told.
+
+    Raises:
+        UserError: If there is no such network.
+    """
+    family = _BY_TASK[task_of(name)].family(name)
+    known = fields_of(family.Generator) if hasattr(family, "Generator") else set()
+    return known_of({"image_size": image_size}, known)
 
 
 def describe(name: str) -> ModelInfo:
@@ -384,40 +405,36 @@ def describe(name: str) -> ModelInfo:
     Raises:
         UserError: If there is no such network.
     """
-    return nn.choose("model", name, _table())
+    return nn.choose("model", name, table())
 
 
 def measure(name: str, *, image_size: int | None = None, **overrides: Any) -> ModelInfo:
     """Facts of the network of that name, counted on its program; nothing is computed.
 
     Args:
-        name: In the registry.
+        name: Any that is registered.
         image_size: Height and width in pixels; None is the paper's.
-        **overrides: As for `classifier`; also `num_classes`, by default those of the paper's data.
+        **overrides: As for the function that makes it; also `num_classes`, by default those of the
+            paper's data.
 
     Raises:
         UserError: If there is no such network or field, or the images are too small for it.
     """
-    facts = source(name)
+    facts, task = source(name), task_of(name)
     facts = facts._replace(
         image_size=image_size if image_size is not None else facts.image_size,
         num_classes=overrides.pop("num_classes", facts.num_classes),
     )
-    model = classifier(name, num_classes=facts.num_classes, **overrides)
-    shape = (1, facts.image_size, facts.image_size, facts.channels)
-    images = jax.ShapeDtypeStruct(shape, jnp.float32)
-    key = jax.random.key(0)
-    variables = jax.eval_shape(lambda key, images: model.init(key, images), key, images)
-    products = macs.count(model.apply, variables, images)
-    parameters = sum(leaf.size for leaf in jax.tree.leaves(variables["params"]))
-    return ModelInfo(name, family_of(name), parameters, products, **facts._asdict())
-
-
-@functools.cache
-def _table() -> dict[str, ModelInfo]:
-    """What `cnn models --measure --csv` printed."""
-    text = importlib.resources.files(__name__).joinpath("table.csv").read_text("utf-8")
-    kinds = ModelInfo.__annotations__
-    rows = csv.DictReader(text.splitlines())
-    read = (ModelInfo(**{key: kinds[key](value) for key, value in row.items()}) for row in rows)
-    return {info.name: info for info in read}
+    fields = {**size_fields(name, facts.image_size), **overrides}
+    if facts.num_classes:
+        fields["num_classes"] = facts.num_classes
+    made = generator(name, **fields) if task == "generation" else network(name, **fields)
+    variables, products = count(made, facts.image_size, facts.channels)
+    registry = _BY_TASK[task]
+    parameters = size_of(variables["params"])
+    if getattr(registry.family(name), "FROZEN_NORM", False):
+        # A norm has as many statistics as it has scales and biases.
+        parameters -= size_of(variables.get("batch_stats", {}).get("backbone", {}))
+    return ModelInfo(
+        name, registry.family_of(name), parameters, products, **facts._asdict(), task=task
+    )

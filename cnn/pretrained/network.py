@@ -9,7 +9,7 @@ import numpy as np
 from flax import linen
 
 from cnn import models, pretrained
-from cnn.errors import UserError
+from cnn.errors import UserError, unknown
 from cnn.pretrained import layout as layouts
 from cnn.pretrained.facts import IMAGENET_MEAN, IMAGENET_STD, Facts, Preprocessing
 from cnn.pretrained.files import Tensor, Weights
@@ -58,8 +58,9 @@ def name_of(weights: Weights, name: str, where: str) -> str:
         UserError: If neither says it, or it is not in the registry.
     """
     known = (*models.names(), *models.segmenters(), *models.detectors())
+    if name and name not in known:
+        raise unknown("model", name, known)
     if name or weights.facts.model in known:
-        models.source(name or weights.facts.model)
         return name or weights.facts.model
     said = f" (it says {weights.facts.model!r})" if weights.facts.model else ""
     raise UserError(

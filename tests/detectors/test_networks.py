@@ -33,6 +33,7 @@ PARTS = {
 }
 
 
+@pytest.mark.usefixtures("unchecked")
 @pytest.mark.parametrize("name", COUNTS)
 def test_parameters(name):
     source = models.source(name)

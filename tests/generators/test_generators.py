@@ -38,6 +38,7 @@ def count(variables):
     return sum(leaf.size for leaf in jax.tree.leaves(variables["params"]))
 
 
+@pytest.mark.usefixtures("unchecked")
 @pytest.mark.parametrize("name", COUNTS)
 def test_parameters_and_shapes(name):
     source, images, found = shapes(name)

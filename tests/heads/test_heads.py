@@ -39,6 +39,7 @@ def count(tree):
     return sum(leaf.size for leaf in jax.tree.leaves(tree))
 
 
+@pytest.mark.usefixtures("unchecked")
 @pytest.mark.parametrize("name", COUNTS)
 def test_parameters(name):
     source = models.source(name)

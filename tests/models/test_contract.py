@@ -91,7 +91,9 @@ def test_parameters_and_products(name):
         assert rounded_like(GIGA_MACS[name], products) == GIGA_MACS[name]
     # If not: `cnn models --measure --csv > cnn/models/table.csv`, and look at the difference.
     facts = (name, models.family_of(name), count(params), products)
-    assert models.describe(name) == models.ModelInfo(*facts, **info._asdict())
+    assert models.describe(name) == models.ModelInfo(
+        *facts, **info._asdict(), task="classification"
+    )
 
 
 def cheapest():

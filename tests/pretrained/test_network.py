@@ -70,6 +70,8 @@ def test_the_name_is_the_users_or_the_weights():
     assert network.name_of(weights, "vgg11", "x.pth") == "vgg11"
     with pytest.raises(UserError, match="unknown model 'resnet17'; did you mean"):
         network.name_of(weights, "resnet17", "x.pth")
+    with pytest.raises(UserError, match="unknown model 'dcgan'"):
+        network.name_of(weights, "dcgan", "x.pth")
     other = Weights({}, Facts("timms_name"))
     with pytest.raises(UserError, match=r"x\.pth does not say .*it says 'timms_name'.*--model"):
         network.name_of(other, "", "x.pth")
