@@ -299,6 +299,7 @@ def test_benchmark_measures_what_there_is(tmp_path, capsys, monkeypatch):
         (["--models=resnet_test", "--dtype=float31"], "unknown dtype 'float31'; did you mean"),
         (["--models=resnet_test", "--mode=tran"], "unknown mode 'tran'; did you mean 'train'"),
         (["--models=resnet_tset"], "unknown model 'resnet_tset'; did you mean 'resnet_test'"),
+        (["--models=stylegan"], "unknown model 'stylegan'; did you mean 'stylegan2'"),
         (["--models=resnet_test", "--against=torhc"], "did you mean 'torch'"),
         (["--models=resnet_test", "--batch_size=0"], "--batch_size must be at least 1, got 0"),
         (["--models=resnet_test", "--profile"], "--profile needs --models and --output=DIR"),

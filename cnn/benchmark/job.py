@@ -25,8 +25,8 @@ class Network(NamedTuple):
         mode: `train` or `infer`.
         batch_size: Over all devices.
         image_size: Height and width in pixels.
-        channels: Of the images.
-        num_classes: Of the logits.
+        channels: Of an image; a pair has as many twice.
+        num_classes: Of the logits; 0 of a generator.
         dtype: Of the computation; parameters are float32.
     """
 

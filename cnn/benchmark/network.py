@@ -16,7 +16,7 @@ from cnn.benchmark import devices, host, trace
 from cnn.benchmark.job import NUM_OBJECTS, Network, Prepared
 from cnn.core import Batch, Key, Metrics, Task, merge
 from cnn.errors import UserError
-from cnn.kinds import KINDS, Kind
+from cnn.kinds import KINDS
 
 WARM_UP_STEPS = 2
 # Small, so that no number overflows or becomes subnormal however often the batch is repeated.
@@ -27,8 +27,8 @@ class Counts(NamedTuple):
     """Facts of a network at a size.
 
     Attributes:
-        parameters: Trained ones.
-        macs: Multiply-accumulates of the forward pass for one image.
+        parameters: Trained ones; of a generator those of the network that makes the images.
+        macs: Multiply-accumulates of its forward pass for one image.
         step_macs: Of the whole step, counted on the step's own program.
     """
 
@@ -52,9 +52,15 @@ class JaxNetwork:
         count = self._strategy.num_devices
         if job.batch_size % count:
             raise UserError(f"--batch_size={job.batch_size} does not divide over {count} devices")
-        self._kind = KINDS[models.task_of(job.model)]
-        self._model = self._kind.model(job.model, num_classes=job.num_classes, dtype=job.dtype)
-        self._task = _make_task(self._kind, self._model, train=job.mode == "train")
+        kind, self._options = models.kind_of(job.model)
+        self._kind = KINDS[kind]
+        self._model = self._kind.model(
+            job.model,
+            num_classes=job.num_classes,
+            dtype=job.dtype,
+            **models.size_fields(job.model, job.image_size),
+        )
+        self._task = self._make_task()
         self._key = self._strategy.share(jax.random.key(0))
         self._compiled: Any = None
         self._state: Any = None
@@ -83,23 +89,21 @@ class JaxNetwork:
         The formulations do the same work in other operations, some of them no products.
         """
         state, batch = self._shapes()
-        task = _make_task(self._kind, self._model, train=self._job.mode == "train")
-        images = jax.ShapeDtypeStruct((1, *batch["image"].shape[1:]), jnp.float32)
-        variables = {"params": state[0].params, **state[0].model_state}
+        task, job = self._make_task(), self._job
         with ops.stock():
-            forward = macs.count(lambda v, x: self._model.apply(v, x), variables, images)
-            if self._job.mode == "train":
+            variables, forward = models.count(self._model, job.image_size, job.channels)
+            if job.mode == "train":
                 whole = macs.count(task.step, state[0], batch, self._key)
             else:
                 whole = macs.count(task.predict, state[0], batch)
-        parameters = sum(leaf.size for leaf in jax.tree.leaves(state[0].params))
+        parameters = sum(leaf.size for leaf in jax.tree.leaves(variables["params"]))
         return Counts(parameters, forward, whole)
 
     def start(self) -> None:
         """Makes a state and a batch of noise, and takes the first steps."""
         # The state and the batch of an earlier start need not live beside the new ones.
         self._state = self._batch = None
-        self._batch = self._strategy.put(self._noise(self._job.batch_size))
+        self._batch = self._strategy.put(self._seen(self._noise(self._job.batch_size)))
         small = self._strategy.put(self._noise(self._num_devices))
         self._state = self._strategy.init(self._init, self._key, small)
         jax.block_until_ready((self._state, self._batch))
@@ -135,8 +139,24 @@ class JaxNetwork:
     def _num_devices(self) -> int:
         return self._strategy.num_devices
 
+    def _make_task(self) -> Task[Any]:
+        """What trains the network, with SGD and momentum; else without an optimizer's memory."""
+        tx = optax.identity()
+        if self._job.mode == "train":
+            tx = optim.make_optimizer(
+                optax.constant_schedule(1.0),
+                optim.make_decay(weight_decay=0.0, l2=0.0, l1=0.0, apply_to="kernels"),
+                name="sgd",
+                learning_rate=LEARNING_RATE,
+                clip_norm=0.0,
+                options={},
+            )
+        return self._kind.make(self._model, tx, **self._options)
+
     def _init(self, key: Key, batch: Batch) -> tuple[Any, Metrics]:
         state = self._task.init(key, batch)
+        if self._job.mode == "infer":
+            return state, {}
         metrics = jax.eval_shape(self._task.step, state, batch, key)[1]
         return state, jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), metrics)
 
@@ -147,7 +167,7 @@ class JaxNetwork:
         size = self._job.batch_size
         batch = {
             name: jax.ShapeDtypeStruct((size, *x.shape[1:]), x.dtype, sharding=x.sharding)
-            for name, x in small.items()
+            for name, x in self._seen(small).items()
         }
         return carry, batch
 
@@ -165,13 +185,23 @@ class JaxNetwork:
 
     def _noise(self, batch_size: int) -> dict[str, np.ndarray]:
         job, rng = self._job, np.random.default_rng(0)
-        shape = (batch_size, job.image_size, job.image_size, job.channels)
+        channels = job.channels * (2 if self._kind.target == "pair" else 1)
+        shape = (batch_size, job.image_size, job.image_size, channels)
+        images = rng.standard_normal(shape, np.float32)
         blank = self._kind.blank(batch_size, job.image_size)
+        latent_size = getattr(self._model, "latent_size", 0) if job.mode == "infer" else 0
+        latents = rng.standard_normal((batch_size, latent_size), np.float32)
         return {
-            "image": rng.standard_normal(shape, np.float32),
+            # Made images have pixels from -1 to 1, and so do those that they are compared with.
+            "image": np.tanh(images) if self._kind.pictured else images,
             **{name: _drawn(name, x, job.num_classes, rng) for name, x in blank.items()},
             "weight": np.ones(batch_size, np.float32),
+            **({"latent": latents} if latent_size else {}),
         }
+
+    def _seen(self, noise: dict[str, Any]) -> dict[str, Any]:
+        """What the step reads: latents alone where images are made of them."""
+        return {"latent": noise["latent"]} if "latent" in noise else noise
 
     def _check_fits(self, needed: int | None) -> None:
         free = devices.available_bytes()
@@ -186,30 +216,12 @@ class JaxNetwork:
             )
 
 
-def _make_task(kind: Kind, model: Any, *, train: bool) -> Task[Any]:
-    """The network's kind of task, with SGD and momentum.
-
-    Where nothing trains, without an optimizer's memory.
-    """
-    tx = optax.identity()
-    if train:
-        tx = optim.make_optimizer(
-            optax.constant_schedule(1.0),
-            optim.make_decay(weight_decay=0.0, l2=0.0, l1=0.0, apply_to="kernels"),
-            name="sgd",
-            learning_rate=LEARNING_RATE,
-            clip_norm=0.0,
-            options={},
-        )
-    return kind.make(model, tx)
-
-
 def _drawn(name: str, blank: np.ndarray, num_classes: int, rng: np.random.Generator) -> np.ndarray:
-    """What is to be learnt of a batch of noise: any classes, and of objects any boxes."""
+    """What is to be learnt of a batch of noise: any classes (0 of none), of objects any boxes."""
     if name in ("boxes", "proposals"):
         corners = np.sort(rng.uniform(size=(*blank.shape[:2], 2, 2)), axis=2)
         return corners.reshape(blank.shape).astype(blank.dtype)
-    classes = rng.integers(num_classes, size=blank.shape).astype(blank.dtype)
+    classes = rng.integers(max(num_classes, 1), size=blank.shape).astype(blank.dtype)
     if name == "box_labels":
         # The rest stays padding.
         classes[:, NUM_OBJECTS:] = blank[:, NUM_OBJECTS:]

@@ -31,8 +31,8 @@ class NetworkLine(NamedTuple):
         batch_size: Over all devices.
         image_size: In pixels.
         dtype: Of the computation.
-        parameters: Trained ones.
-        macs: Multiply-accumulates of the forward pass for one image.
+        parameters: Trained ones; of a generator those of the network that makes the images.
+        macs: Multiply-accumulates of its forward pass for one image.
         step_macs: Of the whole step, counted on the program of the step itself.
         compile_cold_seconds: Tracing, lowering, compiling with an empty cache.
         compile_warm_seconds: The same in a new process that finds the program in the cache.
@@ -113,8 +113,9 @@ def lines(row: Row) -> list[Line]:
 
 def _kind(name: str) -> str:
     """What a network is, or the backbone of one for a dense task."""
-    body = name if models.task_of(name) == "classification" else models.backbone_of(name)[0]
-    return KINDS.get(models.family_of(body), "CNN")
+    dense = name in (*models.segmenters(), *models.detectors())
+    body = models.backbone_of(name)[0] if dense else name
+    return KINDS.get(models.describe(body).family, "CNN")
 
 
 def _network_lines(row: Row, job: Network) -> list[NetworkLine]:

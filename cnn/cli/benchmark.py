@@ -1,17 +1,24 @@
 """Measure how fast networks, or single operations, are here, beside other ways to compute them.
 
     cnn benchmark --models=resnet50,vit_s_16 --batch_size=8 --size=224 --against=flax,torch
+    cnn benchmark --models=dcgan,stylegan2_256 --mode=infer
     cnn benchmark --ops --against=flax
     cnn benchmark --op=conv:8x56x56x96,k7,g96 --op=max_pool:8x112x112x64,k3,s2,p1
 
-A row is a network in a mode: a training step is that of cnn train (of a classifier, segmenter or
-detector, SGD with momentum, all devices) on a batch of noise. Each side of a row runs in a process
-of its own; in each round every side runs once, in turns, so that ratios are of neighbours in time;
-the first step of a turn is not counted.
+A row is a network in a mode: a training step is that of cnn train (of the network's own task, SGD
+with momentum, all devices) on a batch of noise. Each side of a row runs in a process of its own; in
+each round every side runs once, in turns, so that ratios are of neighbours in time; the first step
+of a turn is not counted.
+
+A generator's training step is an update of each network that it is trained with: of wgan_gp with
+the gradient penalty, of StyleGAN2 without penalties, as three steps of four are. Inference makes
+images of latents, or translates; CycleGAN's goes both ways and back. Parameters and MACs are those
+of the network that makes the images, GFLOP/s those of the whole step.
 
 --against=flax is our network on plain lax operations; --against=torch is torchvision's or timm's,
 eager, in the faster of contiguous and channels_last, with as many threads as JAX has cores; on a
-CPU only, and it must be installed. "ours / this" is our time by the other's: below 1 we win.
+CPU only, and it must be installed; it has no generators. "ours / this" is our time by the other's:
+below 1 we win.
 
 GFLOP/s are two for each multiply-accumulate, which are counted on the step's own program: a
 training step is close to three forward passes. Compile seconds are tracing, lowering and compiling
@@ -47,7 +54,7 @@ TAKES_CONFIG = False
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Flags of the command."""
     what = parser.add_mutually_exclusive_group(required=True)
-    what.add_argument("--models", metavar="A,B", help="networks by name; cnn models lists them")
+    what.add_argument("--models", metavar="A,B", help="networks of any task; cnn models lists them")
     what.add_argument("--ops", action="store_true", help="operations that are slow in stock JAX")
     what.add_argument("--op", action="append", metavar="SPEC", help="this operation; may repeat")
     parser.add_argument("--mode", default="train,infer", help="train, infer; default both")

@@ -2,7 +2,7 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from cnn import parallel
+from cnn import generators, models, parallel
 from cnn.benchmark import devices, job
 from cnn.benchmark.network import JaxNetwork
 from cnn.errors import UserError
@@ -53,6 +53,70 @@ def test_noise_of_a_detector_has_boxes_with_area_and_padding():
     assert noise["boxes"].min() >= 0 and noise["boxes"].max() <= 1
     labels = noise["box_labels"]
     assert (labels[:, : job.NUM_OBJECTS] >= 0).all() and (labels[:, job.NUM_OBJECTS :] == -1).all()
+
+
+def generator_job(name, mode="train", **changes):
+    source = models.source(name)
+    facts = {"image_size": source.image_size, "channels": source.channels, "num_classes": 0}
+    return TRAIN._replace(model=name, mode=mode, batch_size=4, **{**facts, **changes})
+
+
+@pytest.mark.usefixtures("unchecked")
+@pytest.mark.parametrize("family", generators.REGISTRY.families())
+def test_a_generators_step_is_that_of_its_task(family):
+    """Traced: products of all that is trained, and of what makes the images alone."""
+    name = f"{family}_test"
+    infer = JaxNetwork(generator_job(name, "infer"), stock=False).count()
+    train = JaxNetwork(generator_job(name), stock=False).count()
+    info = models.describe(name)
+    assert infer[:2] == train[:2] == (info.parameters, info.macs)
+    # CycleGAN's two generators go there and back.
+    assert infer.step_macs == {"cyclegan": 4}.get(family, 1) * 4 * info.macs
+    assert train.step_macs > 3 * 4 * info.macs
+
+
+@pytest.mark.usefixtures("unchecked")
+def test_a_generator_learns_and_makes_images():
+    side = JaxNetwork(generator_job("vae_test"), stock=False)
+    side.prepare(None)
+    side.start()
+    assert side.run(1) > 0
+    assert int(side._state[0].step) == 3
+    assert jnp.isfinite(side._state[1]["divergence"].compute())
+    side = JaxNetwork(generator_job("dcgan_test", "infer"), stock=False)
+    side.prepare(None)
+    side.start()
+    assert side.run(1) > 0
+    assert {name: x.shape for name, x in side._batch.items()} == {"latent": (4, 6)}
+    assert side._compiled(side._state[0], side._batch)["images"].shape == (4, 28, 28, 1)
+
+
+def test_noise_of_generators_are_pictures_and_pairs():
+    pairs = JaxNetwork(generator_job("pix2pix_test", channels=3), stock=False)._noise(2)
+    assert pairs["image"].shape == (2, 32, 32, 6)
+    assert -1 <= pairs["image"].min() < -0.9 and 0.9 < pairs["image"].max() <= 1
+    labels = JaxNetwork(generator_job("dcgan_test"), stock=False)._noise(2)["label"]
+    assert labels.tolist() == [0, 0]
+
+
+@pytest.mark.usefixtures("unchecked")
+def test_a_generator_is_made_for_the_size_of_the_images():
+    side = JaxNetwork(generator_job("stylegan2_test", image_size=32), stock=False)
+    assert side._model.generator.image_size == 32
+    for name, message in (("dcgan_test", "30"), ("pix2pix_test", "multiple of 32 pixels, got 30")):
+        side = JaxNetwork(generator_job(name, image_size=30), stock=False)
+        with pytest.raises(UserError, match=message):
+            side.prepare(None)
+
+
+@pytest.mark.usefixtures("unchecked")
+def test_wgan_gp_has_its_penalty():
+    plain, penalised = (
+        JaxNetwork(generator_job(name, image_size=32), stock=False).count()
+        for name in ("dcgan", "wgan_gp")
+    )
+    assert plain[:2] == penalised[:2]
+    assert penalised.step_macs > 1.3 * plain.step_macs
 
 
 def test_inference_keeps_no_optimizer_and_changes_nothing():

@@ -46,6 +46,14 @@ def test_numbers_of_a_line():
     assert (torch.compile_cold_seconds, torch.layout) == (None, "channels_last")
 
 
+@pytest.mark.parametrize(
+    ("model", "kind"),
+    [("dcgan", "CNN"), ("vit_s_16", "ViT"), ("mixer_s_16", "MLP"), ("fcn_resnet50", "CNN")],
+)
+def test_kind_of_a_network(model, kind):
+    assert result.lines(network_row(model))[0].kind == kind
+
+
 def test_geometric_mean_of_the_ratios():
     rows = [network_row(factor=0.5), network_row("vit_s_16", factor=2.0)]
     lines = [line for row in rows for line in result.lines(row)]
