@@ -48,8 +48,6 @@ class Kind(NamedTuple):
         options: What has the section `task` as keywords; None means `make` itself.
         pictured: Of what the task predicts, the images that are kept as a sheet after each
             evaluation; "" keeps none.
-        whole_state: Whether the state has something of its examples beside what optimizers and
-            batch norm average, so that replicas of it, which see different examples, would part.
     """
 
     make: Callable[..., Task[Any]]
@@ -62,7 +60,6 @@ class Kind(NamedTuple):
     ready: Callable[[], None] | None = None
     options: Callable[..., Any] | None = None
     pictured: str = ""
-    whole_state: bool = False
 
     @property
     def knobs(self) -> Callable[..., Any]:
@@ -156,7 +153,6 @@ KINDS = {
         examined=("real_score", "made_score"),
         options=stylegan2.Options,
         pictured="images",
-        whole_state=True,
     ),
     "vae": Kind(
         vae.make,
@@ -186,7 +182,6 @@ KINDS = {
         blank=_blank_nothing,
         examined=("cycle",),
         pictured="shown",
-        whole_state=True,
     ),
 }
 
@@ -271,14 +266,8 @@ def check_generated(config: Mapping[str, Any]) -> None:
     Raises:
         UserError: If such a task has it.
     """
-    kind = kind_of(config)
-    if not kind.pictured:
+    if not kind_of(config).pictured:
         return
-    if kind.whole_state and config["parallel"]["strategy"] == "pmap":
-        raise UserError(
-            f"task.name={config['task']['name']!r} keeps in its state what replicas do not share; "
-            "set parallel.strategy='mesh'"
-        )
     preprocess = config["preprocess"]
     if any(value != 0.5 for name in ("mean", "std") for value in preprocess[name]):
         raise UserError(

@@ -33,11 +33,14 @@ class Networks:
         generator: Latents [batch, latent_size], or images, to images, with the keyword `train`.
         discriminator: Images to scores, higher for real ones; None where there is none.
         encoder: Images to what is known of their latents; None where there is none.
+        axis_name: The mapped axis (of `pmap`) over which what a training keeps beside parameters is
+            of all devices' examples, as batch norm's statistics are; None elsewhere.
     """
 
     generator: linen.Module
     discriminator: linen.Module | None = None
     encoder: linen.Module | None = None
+    axis_name: str | None = None
 
     @property
     def latent_size(self) -> int:

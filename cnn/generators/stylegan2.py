@@ -316,7 +316,8 @@ class Discriminator(linen.Module):
     Attributes:
         width_max: As the generator's.
         width_total: As the generator's.
-        group_size: Images whose difference is seen; as many as divide the batch, at most.
+        group_size: Images whose difference is seen; as many as divide the batch, at most. Under
+            `pmap` that is what a replica has of it.
         dtype: Of the computation; scores are float32 or wider.
     """
 

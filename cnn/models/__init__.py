@@ -292,7 +292,7 @@ def generator(
 
     Args:
         name: One of `generators.names()`.
-        axis_name: As for `classifier`.
+        axis_name: As for `classifier`; see `generators.Networks`.
         norm_group_size: As for `classifier`.
         **overrides: Fields of the networks, by name; one that several have goes to each.
 
@@ -311,7 +311,7 @@ def generator(
         )
         for part, known in fields.items()
     }
-    return generators.Networks(**made)
+    return generators.Networks(**made, axis_name=axis_name)
 
 
 def backbone_of(name: str, **fields: Any) -> tuple[str, dict[str, Any]]:

@@ -7,8 +7,9 @@ ways that give the same numbers:
   the state over `fsdp` and `model`, and the compiler inserts the communication. Batch norm and
   dropout see the global batch, so every number is that of one device up to the order of summation.
 - `pmap`: one replica a device; gradients, metrics and batch-norm statistics are averaged over the
-  axis `AXIS`. Each replica draws its own dropout masks (`fold_in(key, replica)`), so with dropout
-  the numbers depend on the number of replicas; without it they are those of `mesh`.
+  axis `AXIS`, and what else a task keeps of its examples is of all replicas, so their states stay
+  equal. Each replica draws its own dropout masks (`fold_in(key, replica)`), so with dropout the
+  numbers depend on the number of replicas; without it they are those of `mesh`.
 """
 
 from __future__ import annotations

@@ -26,7 +26,8 @@ class Strategy(NamedTuple):
         num_parts: Into how many parts they cut a batch: as many, but for the axis `model`, along
             which devices share a part.
         host: (i, n): of each batch this process reads part i of n.
-        axis_name: What batch norm and gradients average over; None under `mesh`.
+        axis_name: Over which batch norm, gradients, and what a task's state has of the examples are
+            those of all devices; None under `mesh`.
         gather: Parameters that are cut -> as a loss wants them, within the function that is
             differentiated; None where every device has them whole.
         put: Host batch (this host's part) -> laid out batch. The batch axis must divide.

@@ -80,6 +80,8 @@ def make(
     discriminator, which counts half and sees images of its pool, and the distance of an image that
     went there and back. The networks have no state of their own, so an example is by itself.
 
+    Under `pmap` every replica has the pools of all (`image_pool.exchange`).
+
     `predict` gives `images`, made of those of kind a, `images_a`, made of those of kind b, and
     `cycle` [batch], the mean of both distances; and `shown` [batch, height, 4 * width, channels]: a
     and what is made of it, b and what is made of it.
@@ -126,7 +128,9 @@ def make(
         made = game.made(whole(state.generator.params), without_padding(batch)[0])
         pools, seen = {}, {}
         for kind, kind_key in zip(KINDS, jax.random.split(key), strict=True):
-            pools[kind], seen[kind] = image_pool.exchange(state.pools[kind], made[kind], kind_key)
+            pools[kind], seen[kind] = image_pool.exchange(
+                state.pools[kind], made[kind], kind_key, networks.axis_name
+            )
         update = descend(_generator_loss(game, whole(state.discriminator.params)), tx, **options)
         generators, theirs = update(state.generator, batch, key)
         update = descend(_critic_loss(game), tx, **options)

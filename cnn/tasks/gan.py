@@ -131,7 +131,7 @@ def make(
     counts, though batch norm sees both. An update of the discriminator sees real and made images as
     two batches; that of the generator has the latents of the discriminator's last. Latents are
     drawn by the key, so on a mesh they are those of one device, and under `pmap` each replica draws
-    its own. Evaluation and prediction have latents of a fixed key.
+    its own. Evaluation and prediction have latents of a fixed key, in every replica the same.
 
     Of networks with classes the batch also has `label` [batch], by which the discriminator sees a
     real image; a made one has the class of its latent.

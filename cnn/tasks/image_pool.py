@@ -28,23 +28,31 @@ def empty(size: int, image: Float[Array, "height width channels"]) -> Pool:
 
 
 def exchange(
-    pool: Pool, made: Float[Array, "batch height width channels"], key: Key
+    pool: Pool,
+    made: Float[Array, "batch height width channels"],
+    key: Key,
+    axis_name: str | None = None,
 ) -> tuple[Pool, Float[Array, "batch height width channels"]]:
     """What the discriminator sees for each image, one after another, and the pool after them.
 
     As long as the pool is not full, an image goes into it and is seen. Then it is seen with a
     chance of one half; else it takes the place of a drawn one, which is seen. A pool of size 0
     leaves the images as they are.
+
+    Under `pmap`, over the axis of that name, the images of all replicas go through each replica's
+    pool, so these stay equal; what is seen is of its own images.
     """
     size = len(pool.images)
     if not size:
         return pool, made
-    coins, places = draws(key, len(made), size)
+    drawn = (made, *draws(key, len(made), size))
+    if axis_name is not None:
+        drawn = jax.lax.all_gather(drawn, axis_name, tiled=True)
 
     def one(
-        carry: Pool, drawn: tuple[Array, Array, Array]
+        carry: Pool, each: tuple[Array, Array, Array]
     ) -> tuple[Pool, Float[Array, "height width channels"]]:
-        image, coin, place = drawn
+        image, coin, place = each
         full = carry.held == size
         place = jnp.where(full, place, carry.held % size)
         kept = ~full | coin
@@ -52,7 +60,11 @@ def exchange(
         images = carry.images.at[place].set(jnp.where(kept, image, carry.images[place]))
         return Pool(images, jnp.minimum(carry.held + 1, size)), seen
 
-    return jax.lax.scan(one, pool, (made, coins, places))
+    pool, seen = jax.lax.scan(one, pool, drawn)
+    if axis_name is not None:
+        first = jax.lax.axis_index(axis_name) * len(made)
+        seen = jax.lax.dynamic_slice_in_dim(seen, first, len(made))
+    return pool, seen
 
 
 def draws(key: Key, count: int, size: int) -> tuple[Array, Array]:

@@ -95,7 +95,8 @@ def make(
     `predict` also takes `fine` [batch, latent_size]: latents whose styles the layers from
     `COARSE_LAYERS` on have. `r1` and `path_length` are means over all steps, of penalties that are
     0 but for every so many of them. Differs from the authors' code: a penalty is added to the loss
-    of its step instead of having an update of its own.
+    of its step instead of having an update of its own. Under `pmap` the average path length is that
+    of all replicas.
 
     Args:
         networks: Of a generator with `styles` and `images`, and a discriminator.
@@ -107,7 +108,7 @@ def make(
         UserError: As `Options`.
     """
     chosen = Options(**options)
-    game = _Game(networks.generator, networks.discriminator, chosen)
+    game = _Game(networks.generator, networks.discriminator, chosen, networks.axis_name)
     critic_tx = optax.chain(tx, optax.scale(chosen.discriminator_rate))
     whole = gather or (lambda params: params)
     parts = {"accumulate_steps": chosen.accumulate_steps, "gather": gather}
@@ -168,6 +169,7 @@ class _Game(NamedTuple):
     generator: Any
     discriminator: Any
     chosen: Options
+    axis_name: str | None = None
 
     def styles(self, variables: Any, latents: Float[Array, "batch latent_size"]) -> Styles:
         return self.generator.apply(variables, latents, method="styles")
@@ -262,7 +264,7 @@ def _generator_loss(game: _Game, judge: Params, step: Int[Array, ""]) -> LossFn:
 def _path(
     game: _Game, variables: Any, key: Key, count: int, average: Float[Array, ""]
 ) -> tuple[Float[Array, " count"], Float[Array, ""]]:
-    """Path lengths of so many drawn images, and their moving average with them."""
+    """Path lengths of so many drawn images, and the moving average with those of all replicas."""
     keys = jax.random.split(key, 3)
     styles = game.mixed(variables, count, keys[0])
     size, channels = game.generator.image_size, game.generator.channels
@@ -270,4 +272,7 @@ def _path(
     lengths = penalties.path_lengths(
         lambda styles: game.images(variables, styles, keys[2]), styles, noise
     )
-    return lengths, average + _PATH_DECAY * (jnp.mean(lengths) - average)
+    mean = jnp.mean(lengths)
+    if game.axis_name is not None:
+        mean = jax.lax.pmean(mean, game.axis_name)
+    return lengths, average + _PATH_DECAY * (mean - average)

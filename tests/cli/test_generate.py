@@ -184,14 +184,10 @@ def test_configs_that_cannot_be_are_one_clear_line(tmp_path, capsys, override, m
     assert message in capsys.readouterr().err
 
 
-def test_tasks_that_need_pairs_or_one_state_say_so(tmp_path, capsys):
+def test_a_task_that_needs_pairs_says_so(tmp_path, capsys):
     pairs = f"--config={ROOT / 'configs/pix2pix.py'}:outlines"
     assert main(["train", pairs, f"--workdir={tmp_path}", "--config.data.source=mnist5k"]) == 2
     assert "learns from two images an example, but mnist5k train has one" in capsys.readouterr().err
-    cycles = f"--config={ROOT / 'configs/cyclegan.py'}"
-    words = ["--config.data.source=outlines", "--config.parallel.strategy=pmap"]
-    assert main(["train", cycles, *words, f"--workdir={tmp_path}"]) == 2
-    assert "replicas do not share; set parallel.strategy='mesh'" in capsys.readouterr().err
 
 
 def test_a_sheet_of_two_styles_has_its_sources_around_it():

@@ -46,6 +46,26 @@ def test_it_is_the_plain_pool(size, batch):
     assert replaced > 3
 
 
+def test_replicas_have_the_pool_of_all_their_images():
+    pool, plain = image_pool.empty(5, jnp.zeros((1, 1, 1))), Plain(5)
+    # Four replicas of two images each, which draw by their own keys.
+    exchange = jax.vmap(image_pool.exchange, (None, 0, 0, None), axis_name="replica")
+    replaced = 0
+    for step in range(4):
+        made = np.arange(step * 8, (step + 1) * 8, dtype=np.float32).reshape(4, 2, 1, 1, 1)
+        keys = jax.random.split(jax.random.fold_in(jax.random.key(0), step), 4)
+        pools, seen = jax.jit(exchange, static_argnums=3)(pool, jnp.asarray(made), keys, "replica")
+        drawn = [image_pool.draws(key, 2, 5) for key in keys]
+        coins, places = (np.concatenate(x) for x in zip(*drawn, strict=True))
+        np.testing.assert_array_equal(np.ravel(seen), plain.query(made.ravel(), coins, places))
+        replaced += int((np.ravel(seen) != made.ravel()).sum())
+        for images in pools.images:
+            np.testing.assert_array_equal(np.ravel(images), plain.images)
+        assert pools.held.tolist() == [5] * 4
+        pool = jax.tree.map(lambda x: x[0], pools)
+    assert replaced > 3
+
+
 def test_a_pool_of_no_size_leaves_images_as_they_are():
     pool, made = image_pool.empty(0, jnp.zeros((2, 2, 1))), jnp.ones((3, 2, 2, 1))
     again, seen = image_pool.exchange(pool, made, jax.random.key(0))
