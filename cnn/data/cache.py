@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
-
-from cnn.data.contract import Example, Source, SourceInfo, ids_of, labels_of
+from cnn.data.contract import Derived, Example, Source
 
 
-class Cached:
+class Cached(Derived):
     """Another source whose examples are kept in memory after the first reading.
 
     Once `max_bytes` of pixels are kept, the other examples are read anew each time. What it returns
@@ -20,28 +17,10 @@ class Cached:
     """
 
     def __init__(self, source: Source, *, max_bytes: int) -> None:
-        self._source = source
+        super().__init__(source)
         self._free_bytes = max_bytes
         self._kept: dict[int, Example] = {}
         self._lock = threading.Lock()
-
-    @property
-    def info(self) -> SourceInfo:
-        """That of the other source."""
-        return self._source.info
-
-    @property
-    def labels(self) -> np.ndarray:
-        """Those of the other source."""
-        return labels_of(self._source)
-
-    @property
-    def ids(self) -> Sequence[str]:
-        """Those of the other source."""
-        return ids_of(self._source)
-
-    def __len__(self) -> int:
-        return len(self._source)
 
     def __getitem__(self, index: int, /) -> Example:
         kept = self._kept.get(index)

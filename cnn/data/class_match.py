@@ -7,29 +7,31 @@ import difflib
 import numpy as np
 from jaxtyping import Int64
 
-from cnn.data.contract import Example, Source, SourceInfo, labels_of
+from cnn.data.contract import Derived, Example, Source, SourceInfo, labels_of
 from cnn.data.folder import one_folder
 from cnn.data.tfds import imagenet_ids, one_split
 from cnn.errors import UserError
 
 
-class Renumbered:
+class Renumbered(Derived):
     """Another source with other numbers for its classes."""
 
     def __init__(
         self, source: Source, numbers: Int64[np.ndarray, " classes"], class_names: tuple[str, ...]
     ) -> None:
-        self._source = source
+        super().__init__(source)
         self._numbers = numbers
-        self.info = SourceInfo(source.info.name, class_names)
+        self._class_names = class_names
+
+    @property
+    def info(self) -> SourceInfo:
+        """That of the other source, with the new classes."""
+        return SourceInfo(self._source.info.name, self._class_names)
 
     @property
     def labels(self) -> np.ndarray:
         """By the new numbers."""
         return self._numbers[labels_of(self._source)]
-
-    def __len__(self) -> int:
-        return len(self._source)
 
     def __getitem__(self, index: int, /) -> Example:
         example = self._source[index]

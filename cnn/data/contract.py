@@ -123,6 +123,43 @@ def parts_of(source: Source) -> np.ndarray:
     return np.zeros(len(source), np.int64) if known is None else known
 
 
+class Derived:
+    """A source over another one, whose examples keep their places; unless overridden, it is that.
+
+    An override of `__getitem__` that changes labels, or their places, has one of `labels` beside
+    it, and so on.
+    """
+
+    def __init__(self, source: Source) -> None:
+        self._source = source
+
+    @property
+    def info(self) -> SourceInfo:
+        """That of the other source."""
+        return self._source.info
+
+    @property
+    def labels(self) -> np.ndarray:
+        """As `labels_of` the other source."""
+        return labels_of(self._source)
+
+    @property
+    def ids(self) -> Sequence[str]:
+        """As `ids_of` the other source."""
+        return ids_of(self._source)
+
+    @property
+    def parts(self) -> np.ndarray:
+        """As `parts_of` the other source."""
+        return parts_of(self._source)
+
+    def __len__(self) -> int:
+        return len(self._source)
+
+    def __getitem__(self, index: int, /) -> Example:
+        return self._source[index]
+
+
 class Sources(NamedTuple):
     """The two splits of a data set; both know the same classes."""
 

@@ -21,7 +21,7 @@ from PIL import Image
 from scipy import ndimage
 
 from cnn.data.blurs import Levels, defocus_blur, glass_blur, motion_blur, zoom_blur
-from cnn.data.contract import Example, Source, SourceInfo, labels_of
+from cnn.data.contract import Derived, Example, Source, SourceInfo
 from cnn.data.resize import Pixels, by_pillow, resized
 from cnn.data.weather import fog, frost, snow
 
@@ -149,7 +149,7 @@ def corrupted(image: Pixels, name: str, severity: int, rng: np.random.Generator)
     return _to_pixels(CORRUPTIONS[name](levels, severity, len(image) / PAPER_SIZE, rng))
 
 
-class Corrupted:
+class Corrupted(Derived):
     """Another source with its images fitted for the model, then corrupted.
 
     What is random depends on the example's index, the corruption and its severity alone.
@@ -158,7 +158,7 @@ class Corrupted:
     def __init__(
         self, source: Source, fit: Callable[[Pixels], Pixels], name: str, severity: int
     ) -> None:
-        self._source = source
+        super().__init__(source)
         self._fit = fit
         self._name = name
         self._severity = severity
@@ -168,14 +168,6 @@ class Corrupted:
         """That of the other source, with the corruption in its name."""
         info = self._source.info
         return info._replace(name=f"{info.name} {self._name} {self._severity}")
-
-    @property
-    def labels(self) -> np.ndarray:
-        """Those of the other source."""
-        return labels_of(self._source)
-
-    def __len__(self) -> int:
-        return len(self._source)
 
     def __getitem__(self, index: int, /) -> Example:
         example = self._source[index]

@@ -6,9 +6,7 @@ import logging
 import threading
 from typing import Any
 
-import numpy as np
-
-from cnn.data.contract import Example, Source, SourceInfo, labels_of, parts_of
+from cnn.data.contract import Derived, Example, Source
 from cnn.errors import UserError
 
 MAX_SHARE = 0.01
@@ -72,35 +70,17 @@ class Faults:
         self.__dict__.update(state, _lock=threading.Lock())
 
 
-class Skipping:
+class Skipping(Derived):
     """Another source, in which the next readable example stands for one that cannot be read.
 
     The next one is that of index + 1, the first following the last: a rule of the index alone, so
-    batches do not depend on hosts, threads, workers or where a run began. The count, `faults`, is
-    of this process and its workers.
+    batches do not depend on hosts, threads, workers or where a run began. Unreadable ones keep
+    their labels. The count, `faults`, is of this process and its workers.
     """
 
     def __init__(self, source: Source) -> None:
-        self._source = source
+        super().__init__(source)
         self.faults = Faults(source.info.name, len(source))
-
-    @property
-    def info(self) -> SourceInfo:
-        """That of the other source."""
-        return self._source.info
-
-    @property
-    def labels(self) -> np.ndarray:
-        """Those of the other source, for the unreadable ones too."""
-        return labels_of(self._source)
-
-    @property
-    def parts(self) -> np.ndarray:
-        """Those of the other source."""
-        return parts_of(self._source)
-
-    def __len__(self) -> int:
-        return len(self._source)
 
     def __getitem__(self, index: int, /) -> Example:
         for step in range(len(self)):

@@ -22,7 +22,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Float, Shaped
 
-from cnn.data.contract import Example, Source, SourceInfo, Sources, ids_of, labels_of
+from cnn.data.contract import Derived, Example, Source, Sources, ids_of
 from cnn.errors import UserError
 
 Boxes = Float[np.ndarray, "boxes 4"]
@@ -38,26 +38,13 @@ class Scored(NamedTuple):
     scores: Float[np.ndarray, " boxes"]
 
 
-class Proposed:
+class Proposed(Derived):
     """A source whose examples have `proposals`, the surest first."""
 
     def __init__(self, source: Source, found: Mapping[str, Boxes]) -> None:
-        self._source = source
+        super().__init__(source)
         self._found = found
         self._ids = ids_of(source)
-
-    @property
-    def info(self) -> SourceInfo:
-        """That of the other source."""
-        return self._source.info
-
-    @property
-    def labels(self) -> np.ndarray:
-        """Those of the other source."""
-        return labels_of(self._source)
-
-    def __len__(self) -> int:
-        return len(self._source)
 
     def __getitem__(self, index: int, /) -> Example:
         example = self._source[index]

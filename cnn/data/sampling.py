@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from jaxtyping import Float, Int64, Integer, Shaped
 
-from cnn.data.contract import Example, Source, SourceInfo, labels_of, parts_of
+from cnn.data.contract import Derived, Example, Source, ids_of, labels_of, parts_of
 from cnn.data.faults import Faults, Skipping, faults_of
 from cnn.errors import UserError, unknown
 
@@ -67,22 +67,23 @@ def make_sampling(
     return Drawn(source, chances if balance or len(weights) else None, repeats)
 
 
-class Subset:
+class Subset(Derived):
     """Some examples of a source, in any order, also several times."""
 
     def __init__(self, source: Source, indices: Sequence[int] | Integer[np.ndarray, " n"]) -> None:
-        self._source = source
+        super().__init__(source)
         self._indices = np.asarray(indices, np.int64)
-
-    @property
-    def info(self) -> SourceInfo:
-        """That of the whole."""
-        return self._source.info
 
     @property
     def labels(self) -> np.ndarray:
         """By position in the subset."""
         return labels_of(self._source)[self._indices]
+
+    @property
+    def ids(self) -> Sequence[str]:
+        """By position in the subset."""
+        known = ids_of(self._source)
+        return [known[int(index)] for index in self._indices]
 
     @property
     def parts(self) -> np.ndarray:
@@ -96,20 +97,12 @@ class Subset:
         return self._source[int(self._indices[index])]
 
 
-class Mapped:
+class Mapped(Derived):
     """A source whose examples are changed when they are read."""
 
     def __init__(self, source: Source, change: Callable[[Example], Example]) -> None:
-        self._source = source
+        super().__init__(source)
         self._change = change
-
-    @property
-    def info(self) -> SourceInfo:
-        """That of the other source."""
-        return self._source.info
-
-    def __len__(self) -> int:
-        return len(self._source)
 
     def __getitem__(self, index: int, /) -> Example:
         return self._change(self._source[index])
@@ -168,36 +161,20 @@ class Concatenation:
         return {**example, "label": int(new[example["label"]])}
 
 
-class Drawn:
+class Drawn(Derived):
     """A source that says itself which examples an epoch draws, and in what order."""
 
     def __init__(
         self, source: Source, weights: Float[np.ndarray, " examples"] | None, repeats: int
     ) -> None:
-        self._source = source
+        super().__init__(source)
         self._weights = weights
         self._repeats = repeats
-
-    @property
-    def info(self) -> SourceInfo:
-        """That of the source."""
-        return self._source.info
-
-    @property
-    def labels(self) -> np.ndarray:
-        """Those of the source."""
-        return labels_of(self._source)
 
     @property
     def faults(self) -> Faults | None:
         """Those of the source."""
         return faults_of(self._source)
-
-    def __len__(self) -> int:
-        return len(self._source)
-
-    def __getitem__(self, index: int, /) -> Example:
-        return self._source[index]
 
     def draw(
         self, seed: int, epoch: int, order: Int64[np.ndarray, " examples"]

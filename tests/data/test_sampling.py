@@ -4,11 +4,14 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from cnn.data.contract import ArraySource, SourceInfo, labels_of, parts_of
-from cnn.data.faults import faults_of
+from cnn.data.cache import Cached
+from cnn.data.contract import ArraySource, SourceInfo, ids_of, labels_of, parts_of
+from cnn.data.faults import Skipping, faults_of
 from cnn.data.pipeline import Host, train_batches
+from cnn.data.proposals import Proposed
 from cnn.data.sampling import (
     Concatenation,
+    Mapped,
     Subset,
     balanced_weights,
     make_sampling,
@@ -121,6 +124,24 @@ def test_a_subset_has_its_indices_in_their_order() -> None:
     assert len(part) == 3
     assert [int(part[i]["image"][0, 0, 0]) for i in range(3)] == [99, 0, 99]
     assert part.labels.tolist() == [2, 0, 2]
+    assert ids_of(part) == ["99", "0", "99"]
+
+
+def test_what_is_known_of_a_source_is_known_of_those_over_it() -> None:
+    whole = Concatenation(numbered([0, 1], "one"), numbered([2], "two"))
+    layers = (
+        Cached(whole, max_bytes=0),
+        Skipping(whole),
+        Mapped(whole, lambda example: example),
+        Proposed(whole, {}),
+        make_sampling(whole, repeats=2),
+    )
+    for source in layers:
+        assert source.info == whole.info
+        assert labels_of(source).tolist() == [0, 1, 2]
+        assert parts_of(source).tolist() == [0, 0, 1]
+        assert ids_of(source) == ("0", "1", "2")
+        assert (len(source), source[2]["label"]) == (3, 2)
 
 
 def test_a_concatenation_is_one_source_behind_the_other() -> None:
