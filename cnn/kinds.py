@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import optax
 
-from cnn import data, generators, models
+from cnn import data, detectors, generators, models
 from cnn.core import Gather, Task
 from cnn.errors import UserError, unknown
 from cnn.evaluators import classification as classification_evaluator
@@ -228,14 +228,25 @@ def check_target(info: data.SourceInfo, config: Mapping[str, Any]) -> None:
 
 
 def check_ready(config: Mapping[str, Any]) -> None:
-    """Looks for what the examination needs, so that a training does not end without it.
+    """Looks for what training and examination need beside the data, before anything is written.
 
     Raises:
-        UserError: If something is missing.
+        UserError: If something is missing: a package, or files of proposals for a detector that
+            makes none; or if there is no such detector.
     """
-    ready = kind_of(config).ready
-    if ready is not None:
-        ready()
+    kind = kind_of(config)
+    if kind.ready is not None:
+        kind.ready()
+    if kind.target != "boxes":
+        return
+    name = config["model"]["name"]
+    reads = getattr(detectors.family(name).Detector, "reads_proposals", False)
+    # A config without the section is older than these detectors.
+    if reads and not any(config["proposals"].values()):
+        raise UserError(
+            f"{name} looks at proposals, and the config names none: `cnn data propose` writes "
+            "files of them, for proposals.train and proposals.eval"
+        )
 
 
 def check_moved(config: Mapping[str, Any]) -> None:

@@ -1,7 +1,6 @@
 """Proposals as a user gets and uses them: found, trained on, evaluated, predicted with."""
 
 import json
-import pathlib
 import re
 
 import numpy as np
@@ -86,7 +85,10 @@ def test_predictions_by_selective_search_and_from_a_file(run, tmp_path, capsys):
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["train", *FAST_TINY, *FAST], "this network looks at proposals, and the data have none"),
+        (
+            ["train", *FAST_TINY, *FAST],
+            "fast_rcnn_test looks at proposals, and the config names none",
+        ),
         (["train", *FAST_TINY, *FAST, "--config.proposals.train=x.npz"], "go together"),
         (
             ["train", *FAST_TINY, "--config.proposals.train=x.npz", "--config.proposals.eval=x"],
@@ -107,4 +109,4 @@ def test_mistakes_are_one_clear_line(tmp_path, capsys, monkeypatch, words, messa
         words = [*words, "--output=found"]
     assert main(words) == 2
     assert message in capsys.readouterr().err
-    assert pathlib.Path.cwd() == tmp_path
+    assert not [path for path in tmp_path.rglob("*") if path.is_file()]
