@@ -23,7 +23,7 @@ OTHERS = [name for task in models.TASKS[1:] for name in models.registered(task)]
 
 
 def cheapest():
-    """The networks of tests, and of each head, detector and generator the one of fewest products."""
+    """The networks of tests, and the smallest by products of each head, detector and generator."""
     found = {}
     for info in map(models.describe, OTHERS):
         key = (info.task, info.family)
