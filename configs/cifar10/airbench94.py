@@ -7,7 +7,7 @@ beside it, whose values are these; DIR holds train/ and test/ with a folder a cl
 float32 instead of float16, the six views of an image count alike, and it is their probabilities
 that are averaged. For another length set train.num_steps, and schedule.warmup_epochs to 23 % of it.
 
-Expected: 94.01 % on the original pictures (paper; not run yet).
+Expected: 94.01 % on the original pictures (paper); of a JPEG copy 90.86 % (one seed).
 """
 
 from typing import Any
