@@ -87,7 +87,7 @@ def test_a_generator_learns_and_makes_images():
     side.prepare(None)
     side.start()
     assert side.run(1) > 0
-    assert {name: x.shape for name, x in side._batch.items()} == {"latent": (4, 6)}
+    assert {name: x.shape for name, x in side._batch.items()} == {"latent": (4, 12)}
     assert side._compiled(side._state[0], side._batch)["images"].shape == (4, 28, 28, 1)
 
 

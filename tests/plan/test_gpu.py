@@ -72,7 +72,7 @@ def test_of_several_networks_all_parameters_and_gradients_count():
     config = config_file.read(str(path), small)
     plan = make_plan(config, Request(chips.parse("h100:8")))
     networks = models.generator("dcgan_test")
-    latents, images = jnp.zeros((1, 6)), jnp.zeros((1, 28, 28, 1))
+    latents, images = jnp.zeros((1, 12)), jnp.zeros((1, 28, 28, 1))
     count = sum(
         leaf.size
         for network, x in ((networks.generator, latents), (networks.discriminator, images))
